@@ -13,7 +13,6 @@ from seqnorm_monai.layers import (
     ATTENTION_KINDS,
     SequenceNormAttention,
     SimAAttention,
-    SoftmaxAttention,
     TransformerBlock,
     create_attention,
 )

@@ -21,7 +21,12 @@ OTHER_SIZES = {2: (44, 24), 3: (8, 22, 24)}
 
 
 def network(
-    attention: str = "seqnorm", *, spatial_dims: int = 2, pos_embed: str = "sincos", in_channels: int = 3, **rates: float
+    attention: str = "seqnorm",
+    *,
+    spatial_dims: int = 2,
+    pos_embed: str = "sincos",
+    in_channels: int = 3,
+    **rates: float,
 ) -> SeqNormViT:
     torch.manual_seed(17)
     net = SeqNormViT(
@@ -210,7 +215,14 @@ def test_refuses_input_it_cannot_cut(dims: int) -> None:
     ],
 )
 def test_refuses_arguments_that_do_not_fit(changes: dict, message: str) -> None:
-    arguments = {"in_channels": 1, "img_size": 32, "patch_size": 8, "num_classes": 2, "hidden_size": 48, "num_layers": 1}
+    arguments = {
+        "in_channels": 1,
+        "img_size": 32,
+        "patch_size": 8,
+        "num_classes": 2,
+        "hidden_size": 48,
+        "num_layers": 1,
+    }
     with pytest.raises(ValueError, match=message):
         SeqNormViT(**{**arguments, "num_heads": 3, "mlp_dim": 5, **changes})
     with pytest.raises(TypeError):
