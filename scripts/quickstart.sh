@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# From nothing to a trained, evaluated model and predictions, on the sample radiographs of the bundle.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/common.sh
+echo "1/4 installing into .venv"
+prepare .venv
+bundle=bundles/chest_radiograph_classification
+run() { python -m monai.bundle run "$1" --bundle_root "$bundle" --config_file "$2"; }
+echo "2/4 training on the sample ($bundle/sample_data)"
+run training "$bundle/configs/train.json"
+echo "3/4 evaluating the best model on the test patients"
+run evaluating "['$bundle/configs/train.json','$bundle/configs/evaluate.json']"
+echo "4/4 predicting for every file below the sample folder"
+run inference "$bundle/configs/inference.json"
+cat <<TEXT
+
+Done. Everything is below $bundle:
+  models/model.pt                      the best model (by the validation patients' mean AUROC)
+  models/checkpoint.pt                 the state from which training can go on (--resume true)
+  output/training/history.csv          one row per epoch; output/training/tensorboard for curves
+  output/evaluation/metrics.json       AUROC with 95 % intervals; metrics.csv is the same as a table
+  output/inference/predictions.csv     one row per image
+  output/inference/rejected.csv        one row per file that is no radiograph, with the reason
+TEXT
+column -s, -t < "$bundle/output/evaluation/metrics.csv" 2>/dev/null || cat "$bundle/output/evaluation/metrics.csv"

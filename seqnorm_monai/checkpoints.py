@@ -1,0 +1,126 @@
+"""Two files a training leaves behind: the best model, and the last state from which it can go on.
+
+MONAI's ``CheckpointSaver`` writes in place and forgets on resuming which metric was the best so far. Here every file
+appears whole or not at all, so a kill at any moment leaves the previous one, and a resumed training goes on comparing
+with the best of the whole training.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from ignite.handlers import Checkpoint
+from torch import nn
+
+
+def save_atomically(state: object, path: str | Path) -> None:
+    """``torch.save`` into a neighbour of ``path`` that then takes its place in one step."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    with open(partial, "wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+class BestModelSaver:
+    """Write the network's state dict whenever the evaluator's key metric is the best so far.
+
+    The file holds plain tensors and loads with ``weights_only=True``. "Best" is what MONAI's evaluator says: its
+    ``state.best_metric_epoch`` is the epoch that just ended.
+
+    Args:
+        path: the file to write, for example ``models/model.pt``.
+        network: the network, without any wrapper for distributed training.
+    """
+
+    def __init__(self, path: str, network: nn.Module) -> None:
+        self.path = Path(path)
+        self.network = network
+
+    def attach(self, engine: Engine) -> None:
+        """To be attached to an evaluator with a key metric."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        if engine.state.best_metric_epoch == engine.state.epoch:
+            save_atomically(self.network.state_dict(), self.path)
+            engine.logger.info(f"Saved the best model so far to {self.path}")
+
+
+class ResumableCheckpoint:
+    """After each epoch, write all that a training needs to go on; at the start, go on from it if told to.
+
+    Saved are the state dicts of ``objects``, the trainer's epoch and iteration, its gradient scaler if it has one, and
+    the evaluator's best metric. Attach it to the trainer after the handler that runs the validation, so that
+    the best metric of the epoch is in the file.
+
+    Args:
+        path: the file, for example ``models/checkpoint.pt``.
+        objects: what has a ``state_dict``: network, optimizer, learning rate schedule.
+        evaluator: the validation's evaluator, whose best metric is carried over; None for a training without any.
+        resume: load ``path`` before the first epoch. ``max_epochs`` stays what the trainer was made with.
+
+    Raises:
+        FileNotFoundError: when the training starts, if ``resume`` is asked for and ``path`` does not exist.
+        ValueError: when the training starts, if the checkpoint's epoch is already ``max_epochs`` or beyond, or if an
+            epoch had another number of iterations.
+    """
+
+    def __init__(
+        self, path: str, objects: Mapping[str, Any], evaluator: Engine | None = None, resume: bool = False
+    ) -> None:
+        self.path = Path(path)
+        self.objects = dict(objects)
+        self.evaluator = evaluator
+        self.resume = resume
+        self.logger = logging.getLogger(__name__)
+
+    def attach(self, engine: Engine) -> None:
+        """To be attached to a trainer."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
+
+    def _everything(self, trainer: Engine) -> dict[str, Any]:
+        scaler = getattr(trainer, "scaler", None)
+        extra = {} if scaler is None else {"scaler": scaler}
+        return {**self.objects, "trainer": trainer, **extra}
+
+    def _save(self, trainer: Engine) -> None:
+        state = {name: value.state_dict() for name, value in self._everything(trainer).items()}
+        if self.evaluator is not None:
+            best = self.evaluator.state
+            state["best"] = {"metric": float(best.best_metric), "epoch": int(best.best_metric_epoch)}
+        save_atomically(state, self.path)
+
+    def _start(self, trainer: Engine) -> None:
+        if not self.resume:
+            return
+        if not self.path.is_file():
+            raise FileNotFoundError(f"{self.path}: there is no checkpoint to resume from; train without resume first")
+        state = torch.load(self.path, map_location=trainer.state.device, weights_only=True)
+        max_epochs, epoch_length = trainer.state.max_epochs, trainer.state.epoch_length
+        if state["trainer"]["epoch_length"] != epoch_length:
+            raise ValueError(
+                f"{self.path}: was written with {state['trainer']['epoch_length']} iterations an epoch, now there are "
+                f"{epoch_length}: resume with the same data and batch size, or start anew"
+            )
+        Checkpoint.load_objects(to_load=self._everything(trainer), checkpoint=state)
+        if trainer.state.epoch >= max_epochs:
+            raise ValueError(
+                f"{self.path}: the training already ended after {trainer.state.epoch} epochs; "
+                f"to go on, set max_epochs above that (it is {max_epochs})"
+            )
+        trainer.state.max_epochs = max_epochs
+        if self.evaluator is not None and "best" in state:
+            self.evaluator.state.best_metric = state["best"]["metric"]
+            self.evaluator.state.best_metric_epoch = state["best"]["epoch"]
+        self.logger.info(f"Resumed from {self.path} after epoch {trainer.state.epoch}")

@@ -1,0 +1,115 @@
+"""A training that is stopped and resumed ends where an unbroken one ends, and no file is ever half written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from ignite.engine import Engine, Events
+from ignite.metrics import Average
+from monai.data import DataLoader, Dataset
+from monai.engines import SupervisedEvaluator, SupervisedTrainer
+from monai.handlers import LrScheduleHandler, ValidationHandler, from_engine
+from torch import nn
+
+from seqnorm_monai.checkpoints import BestModelSaver, ResumableCheckpoint, save_atomically
+
+
+def data(count: int = 7) -> DataLoader:
+    generator = torch.Generator().manual_seed(29)
+    items = [{"image": torch.randn(3, generator=generator), "label": torch.randn(2, generator=generator)}] * count
+    return DataLoader(Dataset(items), batch_size=3)
+
+
+class Training:
+    """MONAI's engines over a linear network, with a validation score that the test dictates epoch by epoch."""
+
+    def __init__(self, folder: Path, scores: list[float], *, max_epochs: int, resume: bool = False, count: int = 7):
+        torch.manual_seed(31)
+        self.network = nn.Linear(3, 2)
+        optimizer = torch.optim.AdamW(self.network.parameters(), lr=0.1)
+        scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.7)
+        score = Average(output_transform=lambda _: scores[self.evaluator.state.epoch - 1])
+        self.evaluator = SupervisedEvaluator(
+            device=torch.device("cpu"),
+            val_data_loader=data(),
+            network=self.network,
+            key_val_metric={"score": score},
+            val_handlers=[BestModelSaver(str(folder / "model.pt"), self.network)],
+        )
+        self.trainer = SupervisedTrainer(
+            device=torch.device("cpu"),
+            max_epochs=max_epochs,
+            train_data_loader=data(count),
+            network=self.network,
+            optimizer=optimizer,
+            loss_function=nn.MSELoss(),
+            train_handlers=[
+                ValidationHandler(interval=1, validator=self.evaluator),
+                LrScheduleHandler(scheduler, print_lr=False),
+                ResumableCheckpoint(
+                    str(folder / "checkpoint.pt"),
+                    {"network": self.network, "optimizer": optimizer, "lr_scheduler": scheduler},
+                    self.evaluator,
+                    resume,
+                ),
+            ],
+        )
+        self.losses: list[float] = []
+        loss = from_engine(["loss"], first=True)
+        self.trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda e: self.losses.append(loss(e.state.output)))
+
+    def run(self) -> Training:
+        self.trainer.run()
+        return self
+
+
+SCORES = [0.3, 0.8, 0.5, 0.6, 0.7]
+
+
+def test_resumed_training_equals_an_unbroken_one(tmp_path: Path) -> None:
+    whole = Training(tmp_path / "whole", SCORES, max_epochs=5).run()
+    Training(tmp_path / "parts", SCORES, max_epochs=2).run()
+    resumed = Training(tmp_path / "parts", SCORES, max_epochs=5, resume=True).run()
+    assert resumed.trainer.state.epoch == 5
+    assert resumed.losses == whole.losses[-len(resumed.losses) :]
+    assert len(resumed.losses) == 3 * 3
+    for ours, theirs in zip(resumed.network.parameters(), whole.network.parameters()):
+        assert torch.equal(ours, theirs)
+
+
+def test_best_model_is_the_best_of_the_whole_training(tmp_path: Path) -> None:
+    """Epoch 2 scores best; no epoch after resuming may replace its model."""
+    first = Training(tmp_path, SCORES, max_epochs=2).run()
+    best = {name: value.clone() for name, value in first.network.state_dict().items()}
+    resumed = Training(tmp_path, SCORES, max_epochs=5, resume=True).run()
+    saved = torch.load(tmp_path / "model.pt", weights_only=True)
+    assert all(torch.equal(saved[name], best[name]) for name in best)
+    assert resumed.evaluator.state.best_metric_epoch == 2
+    assert any(not torch.equal(saved[name], value) for name, value in resumed.network.state_dict().items())
+
+
+def test_a_fresh_training_ignores_an_old_checkpoint(tmp_path: Path) -> None:
+    one = Training(tmp_path, SCORES, max_epochs=2).run()
+    two = Training(tmp_path, SCORES, max_epochs=2).run()
+    assert one.losses == two.losses
+
+
+def test_refusals_name_the_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no checkpoint to resume from"):
+        Training(tmp_path, SCORES, max_epochs=2, resume=True).run()
+    Training(tmp_path, SCORES, max_epochs=2).run()
+    with pytest.raises(ValueError, match=r"checkpoint\.pt: the training already ended after 2 epochs"):
+        Training(tmp_path, SCORES, max_epochs=2, resume=True).run()
+    with pytest.raises(ValueError, match="3 iterations an epoch"):
+        Training(tmp_path, SCORES, max_epochs=5, resume=True, count=11).run()
+
+
+def test_a_write_that_fails_leaves_the_file_before_it(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    save_atomically({"x": torch.ones(3)}, path)
+    with pytest.raises((AttributeError, TypeError)):
+        save_atomically({"x": torch.zeros(3), "unpicklable": lambda: None}, path)
+    assert torch.equal(torch.load(path, weights_only=True)["x"], torch.ones(3))
+
