@@ -77,7 +77,10 @@ def test_metadata_passes_the_official_schema(bundle: Path, tmp_path: Path) -> No
     copy = tmp_path / schema.name
     copy.write_bytes(schema.read_bytes())
     verify_metadata(
-        meta_file=str(bundle / "configs" / "metadata.json"), filepath=str(copy), hash_val=SCHEMA_SHA256, hash_type="sha256"
+        meta_file=str(bundle / "configs" / "metadata.json"),
+        filepath=str(copy),
+        hash_val=SCHEMA_SHA256,
+        hash_type="sha256",
     )
 
 

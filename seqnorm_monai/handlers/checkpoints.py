@@ -8,7 +8,6 @@ with the best of the whole training.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,17 +17,7 @@ from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint
 from torch import nn
 
-
-def save_atomically(state: object, path: str | Path) -> None:
-    """``torch.save`` into a neighbour of ``path`` that then takes its place in one step."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+from seqnorm_monai.files import replacing_bytes
 
 
 class BestModelSaver:
@@ -52,7 +41,8 @@ class BestModelSaver:
 
     def __call__(self, engine: Engine) -> None:
         if engine.state.best_metric_epoch == engine.state.epoch:
-            save_atomically(self.network.state_dict(), self.path)
+            with replacing_bytes(self.path) as stream:
+                torch.save(self.network.state_dict(), stream)
             engine.logger.info(f"Saved the best model so far to {self.path}")
 
 
@@ -99,7 +89,8 @@ class ResumableCheckpoint:
         if self.evaluator is not None:
             best = self.evaluator.state
             state["best"] = {"metric": float(best.best_metric), "epoch": int(best.best_metric_epoch)}
-        save_atomically(state, self.path)
+        with replacing_bytes(self.path) as stream:
+            torch.save(state, stream)
 
     def _start(self, trainer: Engine) -> None:
         if not self.resume:

@@ -1,0 +1,115 @@
+"""Tables of an inference: every file is in the predictions or, with its reason, among the rejections."""
+
+import logging
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from ignite.engine import Engine, Events
+
+from seqnorm_monai.accounting import IMAGE, PATH, AccountedLoader, Rejection
+from seqnorm_monai.files import GrowingTable
+from seqnorm_monai.handlers.outputs import decollated, probabilities_of
+
+UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+
+logger = logging.getLogger(__name__)
+
+
+class PredictionWriter:
+    """`predictions.csv` (path, UIDs, one probability per class) and `rejected.csv` (path, reason) of an evaluator.
+
+    Rows come in the order of `loader.dataset.data`; paths are relative to `root`, the folder (or file) given to
+    `find_files`. The UIDs are read from the metadata of `image` and empty where absent. `pred` of the engine's output
+    must be probabilities (classes,): a value that is not finite rejects its image. Every item of the dataset stands in
+    one of the two tables; what the run did not reach is rejected with that reason.
+
+    Rows go to `predictions.partial.csv` and `rejected.partial.csv` as they come, and the tables get their names, whole,
+    when the run completes. Tables of an earlier run are removed at the start. So after a failure or a kill the rows so
+    far are in the partial files, and nothing looks like a complete result.
+
+    Raises, while running: `ValueError` when `pred` has another shape or lies outside [0, 1].
+    """
+
+    def __init__(
+        self,
+        output_dir: str | os.PathLike[str],
+        class_names: Sequence[str],
+        *,
+        root: str | os.PathLike[str],
+        loader: AccountedLoader,
+    ) -> None:
+        if not isinstance(loader, AccountedLoader):
+            raise TypeError(f"argument loader must be an AccountedLoader; got {type(loader).__name__}")
+        self.class_names = list(class_names)
+        self.root = os.path.abspath(root)
+        self.loader = loader
+        self._predictions = GrowingTable(Path(output_dir) / "predictions.csv", [PATH, *UIDS, *self.class_names])
+        self._rejections = GrowingTable(Path(output_dir) / "rejected.csv", [PATH, "reason"])
+        self._pending: Counter[str] = Counter()
+        self._num_taken = 0
+
+    def attach(self, engine: Engine) -> None:
+        self.loader.attach(engine)
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+        engine.add_event_handler(Events.COMPLETED, self._finish)
+
+    def _start(self, _engine: Engine) -> None:
+        self._pending = Counter(str(item[IMAGE]) for item in self.loader.dataset.data)
+        self._num_taken = 0
+        self._predictions.start()
+        self._rejections.start()
+
+    def _collect(self, engine: Engine) -> None:
+        rows, rejections = [], []
+        for item, output in zip(*decollated(engine), strict=True):
+            values = probabilities_of(output, self.class_names)
+            path = item[PATH]
+            if all(map(math.isfinite, values)):
+                # nine digits tell any two 32-bit numbers apart
+                rows.append([self._relative(path), *_uids(item[IMAGE]), *(f"{value:.9g}" for value in values)])
+                self._pending[path] -= 1
+            else:
+                rejections.append(Rejection(path, "the output of the network is not a finite number"))
+        self._predictions.append(rows)
+        self._reject(rejections)
+        self._take_rejections()
+
+    def _finish(self, _engine: Engine) -> None:
+        self._take_rejections()
+        self._reject([Rejection(path, "not processed: the run ended before") for path in self._pending.elements()])
+        for table in (self._predictions, self._rejections):
+            table.finish()
+        logger.info(
+            "%d files: %d predictions in %s, %d rejections in %s",
+            self._predictions.num_rows + self._rejections.num_rows,
+            self._predictions.num_rows,
+            self._predictions.path,
+            self._rejections.num_rows,
+            self._rejections.path,
+        )
+
+    def _take_rejections(self) -> None:
+        """Write what the loader has rejected since the last time."""
+        new = self.loader.rejections[self._num_taken :]
+        self._num_taken += len(new)
+        self._reject(new)
+
+    def _reject(self, rejections: Sequence[Rejection]) -> None:
+        self._rejections.append([self._relative(rejection.path), rejection.reason] for rejection in rejections)
+        self._pending.subtract(rejection.path for rejection in rejections)
+
+    def _relative(self, path: str) -> str:
+        relative = os.path.relpath(path, self.root if os.path.isdir(self.root) else os.path.dirname(self.root))
+        # the same file, but no formula to a spreadsheet
+        return os.path.join(".", relative) if relative[0] in "=+-@\t\r" else relative
+
+
+def _uids(image: object) -> list[str]:
+    """The UIDs in the metadata of an image; empty for what is no UID, so that no text of a header gets into a table."""
+    values = [getattr(image, "meta", {}).get(name) for name in UIDS]
+    return [v if isinstance(v, str) and re.fullmatch(r"[0-9A-Za-z.]{1,64}", v) else "" for v in values]

@@ -1,0 +1,319 @@
+"""Every file ends as a sample or as a rejection, in every mixture, with and without worker processes."""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ignite.engine import Events
+from monai.data import MetaTensor
+from monai.engines import SupervisedEvaluator
+from monai.transforms import Compose, Lambda, OneOf
+
+from seqnorm_monai.accounting import AccountedDataset, AccountedLoader, Rejection, find_files, one_line
+
+SECRET = "DOE^JANE"
+
+
+class ReadError(Exception):
+    """As a reader would raise it: a path, and a reason that is fit for a table."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason} {SECRET}")
+        self.path = path
+        self.reason = reason
+
+
+class Read:
+    """Reads what a file of these tests says: a number, or how reading it fails."""
+
+    def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
+        text = Path(item["image"]).read_text()
+        if text == "typed":
+            raise ReadError(item["image"], "no pixel\ndata")
+        if text == "typed below":
+            try:
+                raise ReadError(item["image"], "no pixel data")
+            except ReadError as error:
+                raise KeyError(SECRET) from error
+        if text == "foreign":
+            raise ValueError(SECRET)
+        if text == "unicode":
+            b"\xff".decode()
+        if text == "interrupt":
+            raise KeyboardInterrupt
+        shape = (1, 3, 2) if text == "17" else (1, 2, 2)
+        meta = {"SOPInstanceUID": f"1.{text}"} if text != "13" else {}
+        return {"image": MetaTensor(torch.full(shape, float(text)), meta=meta), "patient": f"p{text}"}
+
+
+@pytest.fixture
+def silent(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Nothing is printed or logged: monai would show the item that fails in a transform or in the collation."""
+    caplog.set_level(logging.DEBUG)
+    yield
+    assert capfd.readouterr() == ("", "")
+    assert [record for record in caplog.get_records("call") if record.levelno >= logging.INFO] == []
+
+
+def folder_of(folder: Path, texts: list[str]) -> Path:
+    for position, text in enumerate(texts):
+        (folder / f"{position:02}").write_text(text)
+    return folder
+
+
+def loader_of(folder: Path, *, num_workers: int = 0, batch_size: int = 3) -> AccountedLoader:
+    return AccountedLoader(AccountedDataset(find_files(folder), Read()), batch_size=batch_size, num_workers=num_workers)
+
+
+def values_of(batches: list[dict[str, Any]]) -> list[float]:
+    return [image.flatten()[0].item() for batch in batches for image in batch["image"]]
+
+
+GOOD = ["2", "3", "5", "7", "11"]
+MIXTURES = {
+    "none rejected": ["2", "3", "5", "7", "11"],
+    "some rejected": ["typed", "2", "3", "foreign", "5", "7", "typed", "typed", "typed", "11"],
+    "a whole batch at the end": ["2", "3", "5", "7", "11", "typed", "typed", "typed", "typed", "typed", "typed"],
+    "a whole batch at the start": ["typed", "typed", "typed", "2", "3", "5", "7", "11"],
+    "all rejected": ["typed", "foreign", "typed", "typed below", "typed"],
+}
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("mixture", MIXTURES)
+def test_nothing_is_lost(tmp_path: Path, mixture: str, num_workers: int) -> None:
+    texts = MIXTURES[mixture]
+    loader = loader_of(folder_of(tmp_path, texts), num_workers=num_workers)
+    for _ in range(2):
+        batches = list(loader)
+        assert all(len(batch["image"]) for batch in batches)
+        good = [float(text) for text in texts if text.isdigit()]
+        assert values_of(batches) == good
+        paths = [path for batch in batches for path in batch["path"]] + [item.path for item in loader.rejections]
+        assert sorted(paths) == [str(tmp_path / f"{i:02}") for i in range(len(texts))]
+
+
+@pytest.mark.parametrize("mixture", MIXTURES)
+def test_the_engine_reads_each_file_once(tmp_path: Path, mixture: str) -> None:
+    texts = MIXTURES[mixture]
+    loader = loader_of(folder_of(tmp_path, texts))
+    seen: list[float] = []
+
+    class Net(torch.nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            seen.extend(image.flatten(1)[:, 0].tolist())
+            return image
+
+    engine = SupervisedEvaluator(
+        device=torch.device("cpu"), val_data_loader=loader, network=Net(), val_handlers=[loader]
+    )
+    good = [float(text) for text in texts if text.isdigit()]
+    for epoch in (1, 1, 3):
+        seen.clear()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            engine.run(epoch)
+        assert seen == good
+        assert len(loader.rejections) == len(texts) - len(good)
+
+
+def test_files_that_change_between_runs(tmp_path: Path) -> None:
+    """The second run has fewer batches than the first: an engine that kept its length would start over."""
+    loader = loader_of(folder_of(tmp_path, GOOD), batch_size=1)
+    outputs = []
+    engine = SupervisedEvaluator(
+        device=torch.device("cpu"), val_data_loader=loader, network=torch.nn.Identity(), val_handlers=[loader]
+    )
+    engine.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda e: outputs.append(e.state.output[0]["pred"].max().item())
+    )
+    engine.run()
+    (tmp_path / "01").write_text("typed")
+    (tmp_path / "04").write_text("typed")
+    engine.run()
+    assert outputs == [2, 3, 5, 7, 11, 2, 5, 7]
+    assert [Path(rejection.path).name for rejection in loader.rejections] == ["01", "04"]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("typed", "no pixel data"),
+        ("typed below", "no pixel data"),
+        ("foreign", "ValueError in Read"),
+        ("unicode", "UnicodeDecodeError in Read"),
+    ],
+)
+@pytest.mark.parametrize("nesting", ["bare", "compose", "one of"])
+def test_reasons_do_not_quote_foreign_texts(tmp_path: Path, silent: None, text: str, reason: str, nesting: str) -> None:
+    steps: list[Any] = {
+        "bare": [Read()],
+        "compose": [Compose([Lambda(lambda x: x), Compose([Read()], log_stats=True)])],
+        "one of": [OneOf([Read()])],
+    }[nesting]
+    dataset = AccountedDataset(find_files(folder_of(tmp_path, [text])), Compose(steps, log_stats=True))
+    assert dataset[0] == Rejection(str(tmp_path / "00"), reason)
+
+
+def test_later_transforms_are_named(tmp_path: Path) -> None:
+    class Fold:
+        def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
+            raise IndexError(SECRET)
+
+    dataset = AccountedDataset(find_files(folder_of(tmp_path, ["2"])), [Read(), Fold()])
+    assert dataset[0] == Rejection(str(tmp_path / "00"), "IndexError in Fold")
+
+    def unfold(item: dict[str, Any]) -> dict[str, Any]:
+        raise IndexError(SECRET)
+
+    dataset = AccountedDataset(find_files(tmp_path), [Read(), unfold])
+    assert dataset[0] == Rejection(str(tmp_path / "00"), "IndexError in unfold")
+
+
+def test_interrupts_pass(tmp_path: Path) -> None:
+    loader = loader_of(folder_of(tmp_path, ["2", "interrupt"]))
+    with pytest.raises(KeyboardInterrupt):
+        list(loader)
+
+
+def test_images_of_two_sizes_go_in_batches_of_one(tmp_path: Path, silent: None) -> None:
+    loader = loader_of(folder_of(tmp_path, ["2", "17", "typed", "3"]), batch_size=4)
+    batches = list(loader)
+    assert [tuple(batch["image"].shape) for batch in batches] == [(1, 1, 2, 2), (1, 1, 3, 2), (1, 1, 2, 2)]
+    assert len(loader.rejections) == 1
+    assert not logging.getLogger("dev_collate").disabled
+
+
+def test_a_sample_that_cannot_be_collated_is_rejected(tmp_path: Path, silent: None) -> None:
+    class Odd(Read):
+        def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
+            sample = super().__call__(item)
+            return {**sample, "extra": {SECRET} if sample["patient"] == "p3" else 1.0}
+
+    dataset = AccountedDataset(find_files(folder_of(tmp_path, ["2", "3", "5"])), Odd())
+    loader = AccountedLoader(dataset, batch_size=3, num_workers=0)
+    assert values_of(list(loader)) == [2, 5]
+    assert loader.rejections == [Rejection(str(tmp_path / "01"), "TypeError in the collation")]
+
+
+def test_metadata_that_one_image_lacks_stays_on_the_others(tmp_path: Path) -> None:
+    (batch,) = loader_of(folder_of(tmp_path, ["2", "13", "5"]))
+    assert batch["image"].meta["SOPInstanceUID"] == ["1.2", "", "1.5"]
+
+
+def test_slices_and_subsets_account_too(tmp_path: Path) -> None:
+    dataset = AccountedDataset(find_files(folder_of(tmp_path, ["2", "typed", "5"])), Read())
+    subset = dataset[1:]
+    assert isinstance(subset[0], Rejection)
+    assert subset[1]["path"] == str(tmp_path / "02")
+
+
+def test_refused_arguments(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="argument data: item 1 must be a mapping with the key 'image'"):
+        AccountedDataset([{"image": "a"}, {"img": "b"}])
+    with pytest.raises(TypeError, match="argument dataset must be an AccountedDataset; got list"):
+        AccountedLoader([], batch_size=1, num_workers=0)  # type: ignore[arg-type]
+    dataset = AccountedDataset(find_files(folder_of(tmp_path, ["2"])), lambda item: [item])
+    with pytest.raises(TypeError, match="one dict per item; got list"):
+        dataset[0]
+
+
+def test_one_line() -> None:
+    assert one_line("=cmd|' /C'\n\tx\x00\u2028y\udcff") == "cmd|' /C' x y"
+
+
+def relative(found: list[dict[str, str]], folder: Path) -> list[str]:
+    return [os.path.relpath(item["image"], folder) for item in found]
+
+
+def tree(folder: Path) -> Path:
+    for name in ("b/2.dcm", "b/c/3.dcm", "a.dcm", ".hidden", "b/notes.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("")
+    return folder
+
+
+def test_find_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = find_files(tree(tmp_path))
+    assert relative(found, tmp_path) == [".hidden", "a.dcm", "b/2.dcm", "b/c/3.dcm", "b/notes.txt"]
+    assert all(list(item) == ["image"] for item in found)
+    monkeypatch.chdir(tmp_path)
+    assert find_files("b/c") == [{"image": str(tmp_path / "b" / "c" / "3.dcm")}]
+    assert find_files("a.dcm") == [{"image": str(tmp_path / "a.dcm")}]
+
+
+def test_find_files_excludes(tmp_path: Path) -> None:
+    tree(tmp_path)
+    assert relative(find_files(tmp_path, exclude=[".*", "*.txt"]), tmp_path) == ["a.dcm", "b/2.dcm", "b/c/3.dcm"]
+    assert relative(find_files(tmp_path, exclude=["b/c", "[.]*"]), tmp_path) == ["a.dcm", "b/2.dcm", "b/notes.txt"]
+    with pytest.raises(ValueError, match="argument exclude must be a list"):
+        find_files(tmp_path, exclude="*.txt")
+
+
+def test_find_files_refuses(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"argument folder: .*absent does not exist"):
+        find_files(tmp_path / "absent")
+    (tmp_path / "empty" / "emptier").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"argument folder: .*empty holds no file$"):
+        find_files(tmp_path / "empty")
+    with pytest.raises(ValueError, match="holds no file that exclude leaves"):
+        find_files(tree(tmp_path), exclude=["*"])
+
+
+def test_find_files_follows_links_once(tmp_path: Path) -> None:
+    folder = tree(tmp_path / "x")
+    outside = tree(tmp_path / "y")
+    (folder / "b" / "c" / "up").symlink_to(folder)
+    (folder / "a link to b").symlink_to(folder / "b")
+    (folder / "linked.dcm").symlink_to(folder / "a.dcm")
+    (folder / "z").symlink_to(outside / "b")
+    (outside / "b" / "back").symlink_to(folder)
+    assert relative(find_files(folder), folder) == [
+        ".hidden",
+        "a.dcm",
+        "b/2.dcm",
+        "b/c/3.dcm",
+        "b/notes.txt",
+        "linked.dcm",
+        "z/2.dcm",
+        "z/c/3.dcm",
+        "z/notes.txt",
+    ]
+
+
+def test_what_cannot_be_read_is_found_and_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken").symlink_to(tmp_path / "absent")
+    (tmp_path / "itself").symlink_to(tmp_path / "itself")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "shut").mkdir()
+    (tmp_path / "open.dcm").write_text("2")
+    scandir = os.scandir
+
+    def forbidding(path: str) -> Any:  # noqa: ANN401
+        if path.endswith("shut"):
+            raise PermissionError(path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", forbidding)
+    loader = loader_of(tmp_path)
+    assert values_of(list(loader)) == [2]
+    assert [(os.path.basename(item.path), item.reason) for item in loader.rejections] == [
+        ("broken", "broken symbolic link"),
+        ("itself", "broken symbolic link"),
+        ("pipe", "not a regular file"),
+        ("shut", "folder cannot be listed (PermissionError)"),
+    ]
+
+
+def test_undecodable_names(tmp_path: Path) -> None:
+    name = os.fsdecode(b"\xff\xfe.dcm")
+    (tmp_path / name).write_text("2")
+    (batch,) = loader_of(tmp_path, num_workers=1)
+    assert batch["path"] == [str(tmp_path / name)]
+    assert np.isclose(batch["image"].max(), 2)
