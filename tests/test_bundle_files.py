@@ -8,7 +8,6 @@ import json
 import logging.config
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -139,7 +138,7 @@ def test_has_the_properties_that_hosts_rely_on(bundle: Path, kind: str, name: st
     assert workflow.check_properties() == []
 
 
-def parser_of(bundle: Path, name: str, **changes: Any) -> ConfigParser:
+def parser_of(bundle: Path, name: str, **changes: object) -> ConfigParser:
     parser = ConfigParser()
     parser.read_config(str(bundle / "configs" / f"{name}.json"))
     parser["bundle_root"] = str(bundle)
