@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Longest wavelength, in patches, over 2 pi (Vaswani et al., arXiv 1706.03762, section 3.5)
+# The wavelengths reach from 2 pi to nearly this times 2 pi patches (Vaswani et al., arXiv 1706.03762, section 3.5)
 TEMPERATURE = 10_000.0
 
 

@@ -83,7 +83,7 @@ def sima_attention(
     mask: Tensor | None = None,
     eps: float = 1e-12,
 ) -> Tensor:
-    """SimA (Koohpayegani and Pirsiavash, arXiv 2206.08898, equation 2), image by image and head by head.
+    """SimA (Koohpayegani and Pirsiavash, arXiv 2206.08898), image by image and head by head.
 
     ::
 

@@ -1,0 +1,73 @@
+"""What a compressed frame says about itself, before a decoder allocates memory for it."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+_SOI, _SOC, _SIZ = b"\xff\xd8", b"\xff\x4f", b"\xff\x51"
+# End of image (ITU-T T.81 table B.1, T.87) and end of codestream (T.800 table A.1) are the same two bytes.
+_END = b"\xff\xd9"
+# Frame headers SOF0 to SOF15 without DHT, JPG and DAC, and SOF55 of JPEG-LS.
+_FRAME_HEADERS = (frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}) | {0xF7}
+_STANDALONE = frozenset(range(0xD0, 0xD9)) | {0x01}
+_JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
+# Writers pad the last fragment, with more than the one byte that makes it even.
+_TAIL = 64
+
+
+@dataclass(frozen=True)
+class FrameInfo:
+    """Size, samples per pixel and bits per sample of a compressed frame; `marker` is the JPEG SOF code, 0 for J2K."""
+
+    rows: int
+    columns: int
+    components: int
+    precision: int
+    marker: int
+
+
+def has_end_marker(frame: bytes) -> bool:
+    """Whether a JPEG, JPEG-LS or JPEG 2000 stream comes to its proper end.
+
+    Both forbid these two bytes within coded data, so that a stream that was cut off does not have them near its end.
+    """
+    return _END in frame[-_TAIL:]
+
+
+def frame_info(frame: bytes) -> FrameInfo | None:
+    """Parse the frame header of a JPEG or JPEG-LS stream, or the SIZ marker segment of a JPEG 2000 one.
+
+    Returns None if it is none of these or ends before.
+    """
+    try:
+        if frame.startswith(_SOI):
+            return _jpeg_info(frame)
+        start = frame.find(_SOC + _SIZ) if frame.startswith(_JP2_SIGNATURE) else 0
+        if start >= 0 and frame[start : start + 4] == _SOC + _SIZ:
+            return _jpeg2000_info(frame, start + 4)
+    except (struct.error, IndexError):
+        pass
+    return None
+
+
+def _jpeg_info(frame: bytes) -> FrameInfo | None:
+    position = 2
+    while frame[position] == 0xFF:
+        marker = frame[position + 1]
+        if marker == 0xFF:  # fill byte, T.81 section B.1.1.2
+            position += 1
+        elif marker in _STANDALONE:
+            position += 2
+        elif marker in _FRAME_HEADERS:
+            precision, rows, columns, components = struct.unpack_from(">BHHB", frame, position + 4)
+            return FrameInfo(rows, columns, components, precision, marker)
+        else:
+            position += 2 + struct.unpack_from(">H", frame, position + 2)[0]
+    return None
+
+
+def _jpeg2000_info(frame: bytes, position: int) -> FrameInfo:
+    """T.800 section A.5.1: Lsiz, Rsiz, Xsiz, Ysiz, XOsiz, YOsiz, four tile sizes, Csiz, Ssiz of the first component."""
+    _, _, width, height, left, top, *_, components, depth = struct.unpack_from(">HH8LHB", frame, position)
+    return FrameInfo(height - top, width - left, components, (depth & 0x7F) + 1, 0)

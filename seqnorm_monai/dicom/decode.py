@@ -1,0 +1,262 @@
+"""From encoded bytes to the stored values of a single-frame, single-sample image (PS3.5 section 8)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from pydicom.encaps import encapsulate
+from pydicom.pixels import get_decoder
+from pydicom.uid import (
+    UID,
+    AllTransferSyntaxes,
+    ExplicitVRBigEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    JPEG2000Lossless,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
+
+from seqnorm_monai.dicom.codestream import FrameInfo, frame_info, has_end_marker
+from seqnorm_monai.dicom.errors import PixelDecodeError, UnsupportedImageError
+from seqnorm_monai.dicom.header import Header
+from seqnorm_monai.dicom.pixeldata import EncodedPixels, no_pixel_data, read_encoded_pixels
+from seqnorm_monai.dicom.quiet import quiet_pydicom
+
+StoredValues = npt.NDArray[np.integer]
+
+# 16384 x 16384. A compressed frame of a few bytes can claim any size; no radiograph comes near this one.
+MAX_COMPRESSED_PIXELS = 2**28
+_ALLOCATED = (8, 16, 32)
+_LOSSLESS = (JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless, HTJ2KLossless, HTJ2KLosslessRPCL)
+
+DECODE_KEYWORDS = (
+    "Rows",
+    "Columns",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "NumberOfFrames",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+)
+
+
+@dataclass(frozen=True)
+class PixelLayout:
+    """The attributes of the Image Pixel module (PS3.3 section C.7.6.3) that describe the stored values."""
+
+    rows: int
+    columns: int
+    bits_allocated: int
+    bits_stored: int
+    high_bit: int
+    signed: bool
+
+    @property
+    def size(self) -> int:
+        """Bytes of the native encoding."""
+        return self.rows * self.columns * (self.bits_allocated // 8)
+
+    @property
+    def stored_range(self) -> tuple[int, int]:
+        """The smallest and the largest value that can be stored."""
+        span = 1 << self.bits_stored
+        return (-span // 2, span // 2 - 1) if self.signed else (0, span - 1)
+
+
+def read_layout(header: Header) -> PixelLayout:
+    """Check that `header` describes one grayscale frame of integers, and return how it is stored.
+
+    Raises NoPixelDataError, or UnsupportedImageError that says what the image is instead.
+    """
+    if header.integer("Rows") is None and header.pixel_offset is None:
+        raise no_pixel_data(header)
+    _refuse_other_than_grayscale(header)
+    rows, columns, allocated, stored = (
+        _required(header, keyword) for keyword in ("Rows", "Columns", "BitsAllocated", "BitsStored")
+    )
+    representation = _required(header, "PixelRepresentation")
+    high_bit = header.integer("HighBit")
+    high_bit = stored - 1 if high_bit is None else high_bit
+    if not (rows and columns):
+        raise UnsupportedImageError(header.path, f"an image of {rows} rows and {columns} columns")
+    if allocated not in _ALLOCATED:
+        raise UnsupportedImageError(header.path, f"BitsAllocated {allocated}, supported are 8, 16 and 32")
+    if not 1 <= stored <= allocated or not stored - 1 <= high_bit < allocated:
+        raise UnsupportedImageError(
+            header.path, f"BitsStored {stored} and HighBit {high_bit} do not fit BitsAllocated {allocated}"
+        )
+    if representation not in (0, 1):
+        raise UnsupportedImageError(header.path, f"PixelRepresentation {representation}, allowed are 0 and 1")
+    return PixelLayout(rows, columns, allocated, stored, high_bit, representation == 1)
+
+
+def read_stored_values(header: Header, layout: PixelLayout) -> StoredValues:
+    """Decode the image into an integer array (rows, columns); bits outside Bits Stored are dropped.
+
+    Raises PixelDecodeError when bytes are missing or damaged or no decoder is installed.
+    """
+    encoded = read_encoded_pixels(header, layout.size)
+    if not header.transfer_syntax:
+        if encoded.encapsulated:
+            raise UnsupportedImageError(header.path, "compressed pixel data without a TransferSyntaxUID")
+        return _decode_native(encoded, layout, header.little_endian)
+    if header.transfer_syntax not in AllTransferSyntaxes:
+        raise UnsupportedImageError(header.path, "an unknown TransferSyntaxUID")
+    transfer_syntax = UID(header.transfer_syntax)
+    if transfer_syntax.is_encapsulated != encoded.encapsulated:
+        form = "compressed" if encoded.encapsulated else "native"
+        raise UnsupportedImageError(header.path, f"{form} pixel data under the transfer syntax {transfer_syntax.name}")
+    if not encoded.encapsulated:
+        return _decode_native(encoded, layout, header.transfer_syntax != ExplicitVRBigEndian)
+    return _decode_compressed(header, encoded.data, layout, transfer_syntax)
+
+
+def _required(header: Header, keyword: str) -> int:
+    value = header.integer(keyword)
+    if value is None:
+        raise UnsupportedImageError(header.path, f"{keyword} is missing")
+    return value
+
+
+def _refuse_other_than_grayscale(header: Header) -> None:
+    frames = header.integer("NumberOfFrames")
+    if frames not in (None, 1):
+        raise UnsupportedImageError(header.path, f"a multi-frame image: NumberOfFrames is {frames}")
+    photometric = header.code("PhotometricInterpretation")
+    samples = header.integer("SamplesPerPixel")
+    if samples not in (None, 1):
+        raise UnsupportedImageError(header.path, f"a colour image: SamplesPerPixel is {samples}, {photometric}")
+    if photometric not in ("MONOCHROME1", "MONOCHROME2"):
+        found = photometric or "missing"
+        raise UnsupportedImageError(header.path, f"not a grayscale image: PhotometricInterpretation is {found}")
+
+
+def _decode_native(encoded: EncodedPixels, layout: PixelLayout, little_endian: bool) -> StoredValues:
+    data = encoded.data
+    count = layout.rows * layout.columns
+    if layout.bits_allocated == 8 and not little_endian and encoded.representation == "OW":
+        # PS3.5 section 8.1.1 and annex A.3: 8-bit cells in words, the words in big endian order.
+        data = np.frombuffer(data, ">u2").astype("<u2").tobytes()
+    dtype = np.dtype(f"{'<' if little_endian else '>'}u{layout.bits_allocated // 8}")
+    words = np.frombuffer(data, dtype, count).astype(dtype.newbyteorder("="))
+    return _significant_bits(words, layout).reshape(layout.rows, layout.columns)
+
+
+def _significant_bits(words: npt.NDArray[np.unsignedinteger], layout: PixelLayout) -> StoredValues:
+    """The stored bits of each cell, sign-extended. The other bits hold overlays or junk (PS3.5 section 8.1.1)."""
+    above = layout.bits_allocated - 1 - layout.high_bit
+    cells = (words << above).view(f"i{words.itemsize}" if layout.signed else words.dtype)
+    return cells >> (layout.bits_allocated - layout.bits_stored)
+
+
+def _decode_compressed(header: Header, frame: bytes, layout: PixelLayout, transfer_syntax: UID) -> StoredValues:
+    if layout.rows * layout.columns > MAX_COMPRESSED_PIXELS:
+        raise UnsupportedImageError(
+            header.path, f"{layout.rows} x {layout.columns} compressed pixels, at most {MAX_COMPRESSED_PIXELS} are read"
+        )
+    if transfer_syntax == RLELossless:
+        # Each byte of a PackBits run yields at most 64 (PS3.5 section G.3).
+        if layout.size > 64 * len(frame):
+            raise PixelDecodeError(header.path, "too few compressed bytes for an image of this size")
+        words = _run_decoder(header, frame, layout, transfer_syntax, layout.bits_allocated, layout.bits_allocated)
+        return _significant_bits(words.view(f"u{words.itemsize}"), layout)
+    info = _checked_info(header, frame, layout)
+    allocated = next(bits for bits in _ALLOCATED if info.precision <= bits)
+    if transfer_syntax == JPEGExtended12Bit and info.precision > 8:
+        values = _decode_with_gdcm(header, frame, layout, info, transfer_syntax)
+    else:
+        values = _run_decoder(header, frame, layout, transfer_syntax, allocated, info.precision)
+    low, high = layout.stored_range
+    if values.min() < low or values.max() > high:
+        if transfer_syntax in _LOSSLESS:
+            raise PixelDecodeError(header.path, f"decoded values do not fit BitsStored {layout.bits_stored}")
+        # Lossy compression overshoots at edges, beyond what could be stored.
+        values = np.clip(values, low, high)
+    return values
+
+
+def _checked_info(header: Header, frame: bytes, layout: PixelLayout) -> FrameInfo:
+    info = frame_info(frame)
+    if info is None or not 1 <= info.precision <= 32:
+        raise PixelDecodeError(header.path, "the compressed pixel data do not start with a JPEG or JPEG 2000 header")
+    if info.components != 1:
+        raise UnsupportedImageError(header.path, f"{info.components} colour components under a grayscale header")
+    # T.81 section B.2.2: 0 lines, their number follows in a DNL segment.
+    if info.columns != layout.columns or info.rows not in (layout.rows, 0):
+        raise PixelDecodeError(
+            header.path,
+            f"the compressed image is {info.rows} x {info.columns}, its header says {layout.rows} x {layout.columns}",
+        )
+    if not has_end_marker(frame):
+        raise PixelDecodeError(header.path, "the compressed pixel data are cut off: no end marker")
+    return info
+
+
+def _run_decoder(
+    header: Header, frame: bytes, layout: PixelLayout, transfer_syntax: UID, bits_allocated: int, bits_stored: int
+) -> StoredValues:
+    """Decode with the first of pydicom's plugins that succeeds; the sample size is that of the stream.
+
+    By pydicom's defaults the values come sign-extended, also where a stream cannot say that they are signed.
+    """
+    try:
+        with quiet_pydicom():
+            values, _ = get_decoder(transfer_syntax).as_array(
+                encapsulate([frame], has_bot=False),
+                rows=layout.rows,
+                columns=layout.columns,
+                number_of_frames=1,
+                samples_per_pixel=1,
+                # MONOCHROME1 and 2 are decoded alike, polarity comes later.
+                photometric_interpretation="MONOCHROME2",
+                bits_allocated=bits_allocated,
+                bits_stored=bits_stored,
+                pixel_representation=int(layout.signed),
+                pixel_keyword="PixelData",
+            )
+    # Whatever a decoder raises on damaged data, without its text: it is long and names no file.
+    except Exception as error:
+        raise _failed(header, transfer_syntax, type(error).__name__) from None
+    return values
+
+
+def _decode_with_gdcm(
+    header: Header, frame: bytes, layout: PixelLayout, info: FrameInfo, transfer_syntax: UID
+) -> StoredValues:
+    """12-bit lossy JPEG, which pydicom does not hand to GDCM although GDCM decodes it."""
+    try:
+        import gdcm
+    except ImportError:
+        raise _failed(header, transfer_syntax, "pip install python-gdcm") from None
+    fragment = gdcm.Fragment()
+    fragment.SetByteStringValue(frame)
+    fragments = gdcm.SequenceOfFragments.New()
+    fragments.AddFragment(fragment)
+    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
+    element.SetValue(fragments.__ref__())
+    image = gdcm.Image()
+    image.SetNumberOfDimensions(2)
+    image.SetDimensions((layout.columns, layout.rows, 1))
+    image.SetDataElement(element)
+    image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(gdcm.PhotometricInterpretation.MONOCHROME2))
+    image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(str(transfer_syntax))))
+    image.SetPixelFormat(gdcm.PixelFormat(1, 16, info.precision, info.precision - 1, int(layout.signed)))
+    # The Python binding returns the bytes as text with surrogates, and None where GDCM fails.
+    buffer = (image.GetBuffer() or "").encode("utf-8", "surrogateescape")
+    if len(buffer) != 2 * layout.rows * layout.columns:
+        raise _failed(header, transfer_syntax, "GDCM")
+    words = np.frombuffer(buffer, "<u2").reshape(layout.rows, layout.columns)
+    stored = PixelLayout(layout.rows, layout.columns, 16, info.precision, info.precision - 1, layout.signed)
+    return _significant_bits(words.astype(np.uint16), stored)
+
+
+def _failed(header: Header, transfer_syntax: UID, detail: str) -> PixelDecodeError:
+    return PixelDecodeError(header.path, f"{transfer_syntax.name} pixel data cannot be decoded ({detail})")

@@ -1,0 +1,64 @@
+"""Why a DICOM file was refused, in a form that a caller can sort, report and send between processes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+class DicomReadError(Exception):
+    """A file that cannot be turned into an image.
+
+    `path` names the file, `reason` says in a few words what is wrong with it, `advice` (may be empty) what to do.
+    The text never holds a name, identifier or date out of the header: these messages end up in logs.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], reason: str, advice: str = "") -> None:
+        # All arguments, because an exception is pickled as its class and these.
+        super().__init__(path, reason, advice)
+        self.path = Path(path)
+        self.reason = reason
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}" + (f" ({self.advice})" if self.advice else "")
+
+
+class UnreadableFileError(DicomReadError):
+    """The file system refuses: no such file, a directory, no permission."""
+
+
+class NotDicomError(DicomReadError):
+    """The file holds something else than a DICOM data set."""
+
+
+class NoPixelDataError(DicomReadError):
+    """A DICOM data set without an image: a report, a structure set, a plan, a directory."""
+
+
+class UnsupportedImageError(DicomReadError):
+    """A DICOM image, but not of the kind asked for, or described by a contradictory header."""
+
+
+class PixelDecodeError(DicomReadError):
+    """The pixel data are cut off, damaged, or compressed in a way that no installed decoder reads."""
+
+
+def find_read_error(exception: BaseException | None) -> DicomReadError | None:
+    """The `DicomReadError` that led to `exception`, or None.
+
+    MONAI's `Compose` raises ``RuntimeError("applying transform ...")`` from the original error; this walks
+    ``__cause__`` and ``__context__`` back to it. A DataLoader with worker processes passes on the text of an
+    exception only: there the message still names file and reason, but nothing is left to find.
+    """
+    seen: set[int] = set()
+    waiting = [exception]
+    while waiting:
+        current = waiting.pop()
+        if current is None or id(current) in seen:
+            continue
+        if isinstance(current, DicomReadError):
+            return current
+        seen.add(id(current))
+        waiting += [current.__context__, current.__cause__]
+    return None
