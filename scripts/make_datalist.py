@@ -3,7 +3,7 @@
     python scripts/make_datalist.py --labels labels.csv --images DICOM_FOLDER --output datalist.json
 
 The columns of the CSV: ``image`` (path below the folder), ``patient`` (a pseudonym), and either ``labels`` (names
-joined by "|", "No Finding" or empty for none) or one column of 0 and 1 per class; ``split``, if there, is used as given.
+joined by "|", "No Finding" or empty for none) or one column of 0 and 1 per class. A column ``split`` is used as given.
 """
 
 from __future__ import annotations

@@ -6,4 +6,4 @@ cd "$(dirname "$0")/.."
 prepare .venv test
 # one thread a process: two processes of several threads each would only fight for the cores
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
-python -m pytest --numprocesses "${TEST_PROCESSES:-auto}" "$@"
+python -m pytest --numprocesses "${TEST_PROCESSES:-auto}" --dist loadfile "$@"
