@@ -176,3 +176,16 @@ def test_every_component_of_every_configuration_is_real(bundle: Path) -> None:
     for target in targets:
         module, _, name = target.rpartition(".")
         assert hasattr(importlib.import_module(module), name), target
+
+
+@every_bundle
+def test_documents_repeat_the_results_of_the_metadata(bundle: Path) -> None:
+    """Numbers have one home; the bundle's page shows them rounded, and names how they were made."""
+    results = config(bundle, "metadata")["eval_metrics"]
+    page = (bundle / "docs" / "README.md").read_text()
+    shown = dict(re.findall(r"^\| (\w+) \| (\d\.\d\d \(.*?\)) \|$", page, re.M))
+    expected = {**results["auroc"], "mean": results["mean_auroc"]}
+    assert shown == {k: f"{v['value']:.2f} ({v['lower']:.2f} to {v['upper']:.2f})" for k, v in expected.items()}
+    for name in ("command", "hardware", "versions", "commit"):
+        assert results[name] in page, name
+    assert set(results["auroc"]) == set(config(bundle, "train")["class_names"])
