@@ -194,12 +194,16 @@ class SoftmaxAttention(_Attention):
 ATTENTION_KINDS = {"seqnorm": SequenceNormAttention, "sima": SimAAttention, "softmax": SoftmaxAttention}
 
 
-def create_attention(kind: str, hidden_size: int, num_heads: int) -> _Attention:
-    """The attention module named ``kind``: ``seqnorm``, ``sima`` or ``softmax``.
+def create_attention(kind: str, hidden_size: int, num_heads: int, *, path: str = "auto") -> _Attention:
+    """The attention module named ``kind``: ``seqnorm``, ``sima`` or ``softmax``; ``path`` is for ``seqnorm``.
 
     Raises:
-        ValueError: for another name.
+        ValueError: for another name, or a path other than ``auto`` for a kind that has no paths.
     """
     if kind not in ATTENTION_KINDS:
         raise ValueError(f"attention must be one of {', '.join(ATTENTION_KINDS)}, got {kind!r}")
+    if kind == "seqnorm":
+        return SequenceNormAttention(hidden_size, num_heads, path=path)
+    if path != "auto":
+        raise ValueError(f"attention_path ({path!r}) is for the attention 'seqnorm' alone, got the attention {kind!r}")
     return ATTENTION_KINDS[kind](hidden_size, num_heads)

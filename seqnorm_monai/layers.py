@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from seqnorm_monai.attention import (
     ATTENTION_KINDS,
+    ATTENTION_PATHS,
     SequenceNormAttention,
     SimAAttention,
     SoftmaxAttention,
@@ -21,6 +22,7 @@ from seqnorm_monai.attention import (
 
 __all__ = [
     "ATTENTION_KINDS",
+    "ATTENTION_PATHS",
     "LAYER_NORM_EPS",
     "PatchEmbedding",
     "SequenceNormAttention",
@@ -45,6 +47,7 @@ class TransformerBlock(nn.Module):
         mlp_dim: width of the hidden layer of the MLP.
         num_heads: h; divides C.
         attention: ``seqnorm``, ``sima`` or ``softmax``.
+        attention_path: how ``seqnorm`` is computed (:class:`SequenceNormAttention`); ``auto`` for the other kinds.
         dropout_rate: on the attention's output and inside the MLP; in training alone. There is no dropout on
             attention weights, because only softmax attention has any.
         drop_path_rate: chance that a residual branch is left out for an image (stochastic depth, arXiv 1603.09382).
@@ -57,12 +60,13 @@ class TransformerBlock(nn.Module):
         mlp_dim: int,
         num_heads: int,
         attention: str,
+        attention_path: str = "auto",
         dropout_rate: float = 0.0,
         drop_path_rate: float = 0.0,
     ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(hidden_size, eps=LAYER_NORM_EPS)
-        self.attention = create_attention(attention, hidden_size, num_heads)
+        self.attention = create_attention(attention, hidden_size, num_heads, path=attention_path)
         self.dropout = nn.Dropout(dropout_rate)
         self.norm2 = nn.LayerNorm(hidden_size, eps=LAYER_NORM_EPS)
         self.mlp = MLPBlock(hidden_size, mlp_dim, dropout_rate)
