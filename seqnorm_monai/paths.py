@@ -169,7 +169,7 @@ def _covariance_attention_if_safe(
     with torch.autocast(x.device.type, enabled=False):
         statistics = token_statistics(x, mask, dtype)
         weight, bias, cancellation = map_and_cancellation(statistics, *weights, num_heads, eps)
-    if dtype != torch.float64 and not x.is_meta and bool(cancellation > MAX_CANCELLATION):
+    if dtype != torch.float64 and not x.is_meta and bool((cancellation > MAX_CANCELLATION).any()):
         return None
     return apply_affine_map(x, mask, statistics.mean, weight, bias)
 

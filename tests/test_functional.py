@@ -309,6 +309,16 @@ def test_a_compiled_block_is_one_graph(path: str) -> None:
             assert_close(ours, expected, 1e-5)
 
 
+@pytest.mark.parametrize("path", ["literal", *FAST])
+@pytest.mark.parametrize("shape", [(0, 101, HIDDEN), (BATCH, 0, HIDDEN)])
+def test_nothing_in_nothing_out(shape: tuple[int, ...], path: str) -> None:
+    x = randn(*shape, seed=33).requires_grad_()
+    y = SequenceNormAttention(HIDDEN, HEADS, path=path).double()(x)
+    assert y.shape == shape
+    y.sum().backward()
+    assert x.grad.shape == shape
+
+
 def test_half_precision_extremes_stay_in_range() -> None:
     """Keys and values of 300 or of 1e-3 would leave float16 as K^T V, or sink in it, unless scaled first."""
     for scale, path in itertools.product((300.0, 1e-3), FAST):
