@@ -27,7 +27,8 @@ class TokenStore(Protocol):
     def flush(self) -> None:
         """Return when what was written will survive the process."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Give back the memory or the file."""
 
 
 class MemoryStore:
@@ -117,7 +118,13 @@ class TokenStores:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for store in self._stores.values():
+        for slot in list(self._stores):
+            self.close(slot)
+
+    def close(self, layer: int) -> None:
+        """Give back the memory or the file of a layer's store."""
+        store = self._stores.pop(layer % self.slots, None)
+        if store is not None:
             store.close()
 
     def __getitem__(self, layer: int) -> TokenStore:
