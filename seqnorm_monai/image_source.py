@@ -35,7 +35,9 @@ class RegionImage(Protocol):
 
 
 class ArrayImage:
-    """A numpy array or memory map, (\\*size) or (\\*size, channels). ``np.moveaxis(a, 0, -1)`` is a view of channels first.
+    """A numpy array or memory map, (\\*size) or (\\*size, channels).
+
+    Where channels come first, ``np.moveaxis(array, 0, -1)`` is a view that has them last.
 
     Args:
         array: the pixels. Of a memory map, the pages that were read are given back after each region.
@@ -114,7 +116,9 @@ class TiffImage:
                 if tile is None:
                     continue
                 top, left = max(row, i * length), max(column, j * across)
-                part = tile[top - i * length : row + height - i * length, left - j * across : column + width - j * across]
+                part = tile[
+                    top - i * length : row + height - i * length, left - j * across : column + width - j * across
+                ]
                 pixels[top - row : top - row + part.shape[0], left - column : left - column + part.shape[1]] = part
         return pixels
 

@@ -57,7 +57,7 @@ class Progress:
         state = torch.load(self.path, weights_only=True)
         if state["owner"] != self.owner:
             raise ValueError(
-                f"{self.path} belongs to another network, image or preparation: delete the folder, or choose another store"
+                f"{self.path} belongs to another network, image or preparation: delete the folder or choose another"
             )
         return state["layer"], TokenStatistics(*state["statistics"])
 

@@ -86,7 +86,7 @@ class Stream:
         return total.total
 
     def map(self, layer: int, statistics: TokenStatistics, store: TokenStore) -> tuple[LayerMap, TokenStatistics]:
-        """A layer's map, and the statistics it is made of: once more over the tokens, in float64, where it has to be."""
+        """A layer's map and the statistics it is made of, which are taken again in float64 where they have to be."""
         block = self.network.blocks[layer]
         mapped, trusted = layer_map(block.attention, statistics)
         if trusted or self.network.cls_token.dtype == torch.float64:

@@ -41,7 +41,11 @@ class GradientSum:
         self._sums: dict[nn.Parameter, Tensor] = {}
 
     def backward(
-        self, outputs: Sequence[Tensor], gradients: Sequence[Tensor], inputs: Sequence[Tensor], modules: Iterable[nn.Module]
+        self,
+        outputs: Sequence[Tensor],
+        gradients: Sequence[Tensor],
+        inputs: Sequence[Tensor],
+        modules: Iterable[nn.Module],
     ) -> list[Tensor]:
         """Add the modules' share of a backward pass; return the inputs', 0 for one that has none."""
         weights = [p for module in modules for p in module.parameters() if p.requires_grad]
@@ -136,7 +140,9 @@ class Backward:
         target.write(0, gradient)
         return value.detach(), self.share(last, of_map)
 
-    def layer(self, layer: int, source: TokenStore, target: TokenStore, above: StatisticsGradient) -> StatisticsGradient:
+    def layer(
+        self, layer: int, source: TokenStore, target: TokenStore, above: StatisticsGradient
+    ) -> StatisticsGradient:
         """Gradients for a layer's output, in ``target``, to those for its input; ``above`` is of the next layer."""
         block, norm = self.blocks[layer], self.blocks[layer + 1].norm1
         mapped = self.leaves(layer)

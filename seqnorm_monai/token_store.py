@@ -141,7 +141,8 @@ class TokenStores:
             # w+b would empty a file from which the run shall go on
             stream = path.open("r+b" if path.exists() else "w+b", buffering=0)
         else:
-            stream = tempfile.TemporaryFile(dir=self.folder, prefix="tokens.", buffering=0)
+            # closed with the store, not here
+            stream = tempfile.TemporaryFile(dir=self.folder, prefix="tokens.", buffering=0)  # noqa: SIM115
         return FileStore(stream, *self.shape)
 
     def remove_files(self) -> None:
