@@ -14,11 +14,14 @@ from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from tifffile import TiffPage
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".svs", ".ndpi")
 
@@ -82,16 +85,27 @@ class TiffImage:
 
     def __init__(self, path: str | os.PathLike[str], *, level: int = 0) -> None:
         self._file = _tifffile().TiffFile(path)
+        try:
+            self._page = self._tiled_page(path, level)
+        except ValueError:
+            self._file.close()
+            raise
+        self.shape = tuple(self._page.shape)
+
+    def _tiled_page(self, path: str | os.PathLike[str], level: int) -> TiffPage:
         levels = self._file.series[0].levels
         if not 0 <= level < len(levels):
             raise ValueError(f"level must be 0 to {len(levels) - 1} for {path}, got {level}")
-        self._page = levels[level].keyframe
-        if not self._page.is_tiled or self._page.imagedepth != 1 or self._page.axes not in ("YX", "YXS"):
+        page = levels[level].keyframe
+        if not page.is_tiled or page.imagedepth != 1 or page.axes not in ("YX", "YXS"):
             raise ValueError(
-                f"{path} must be tiled, with channels last; its axes are {self._page.axes}, "
-                f"tiled: {self._page.is_tiled}. Write it again with tifffile.imwrite(..., tile=(512, 512))"
+                f"{path} must be tiled, with channels last; its axes are {page.axes}, tiled: {page.is_tiled}. "
+                "Write it again with tifffile.imwrite(..., tile=(512, 512))"
             )
-        self.shape = tuple(self._page.shape)
+        return page
+
+    def close(self) -> None:
+        self._file.close()
 
     def _tile(self, row: int, column: int) -> np.ndarray | None:
         """One decoded tile, (height, width[, channels]); None where the file holds no data."""
