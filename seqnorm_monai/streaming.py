@@ -61,6 +61,7 @@ class Stream:
         """The tokens of the first layer, by chunks, each with its row in the store: the class token, then the tiles."""
         network, row = self.network, 1
         yield 0, network.cls_token
+        self.bar.update(1)
         for start, size in tiles(self.grid, self.chunk_tokens):
             pixels = [tuple(n * p for n, p in zip(part, network.patch_size)) for part in (start, size)]
             tile = read_tile(self.image, *pixels, prepare=self.prepare, like=network.cls_token)
