@@ -168,6 +168,8 @@ def stream_forward(
         with TokenStores(
             folder, tokens=stream.tokens, hidden_size=like.shape[2], dtype=like.dtype, slots=1 + resume, named=resume
         ) as stores:
+            if layer >= 0:
+                stores.require(layer)
             scales = branch_scales(network, 1)
             bar.update((layer + 1) * stream.tokens)
             while layer < last:

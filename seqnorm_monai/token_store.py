@@ -145,6 +145,18 @@ class TokenStores:
             stream = tempfile.TemporaryFile(dir=self.folder, prefix="tokens.", buffering=0)  # noqa: SIM115
         return FileStore(stream, *self.shape)
 
+    def require(self, layer: int) -> None:
+        """Refuse to go on from a named file that is not there, or not as long as this run would have left it.
+
+        Raises:
+            ValueError: naming the file.
+        """
+        tokens, hidden_size, dtype = self.shape
+        path, size = self.folder / f"tokens.{layer % self.slots}", tokens * hidden_size * dtype.itemsize
+        found = path.stat().st_size if path.exists() else 0
+        if found != size:
+            raise ValueError(f"{path} has {found} bytes instead of {size}: delete the folder or choose another")
+
     def remove_files(self) -> None:
         """Delete the named files of this run."""
         if self.folder is not None and self.named:

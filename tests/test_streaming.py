@@ -167,6 +167,16 @@ def test_a_killed_process(tmp_path: Path, resume: bool) -> None:
         assert applied.call_count == 8
 
 
+def test_resuming_refuses_a_lost_token_file(tmp_path: Path) -> None:
+    net, (_, image) = streamed_network(torch.float64).eval(), image_of(torch.float64)
+    options = {"chunk_tokens": 47, "store": tmp_path, "resume": True}
+    with _fail_after(10, RuntimeError), pytest.raises(RuntimeError):
+        quiet(net, image, **options)
+    (tmp_path / "tokens.1").unlink()
+    with pytest.raises(ValueError, match=r"tokens.1 has 0 bytes instead of 92160"):
+        quiet(net, image, **options)
+
+
 def test_resuming_refuses_another_network_or_image(tmp_path: Path) -> None:
     net, (_, image) = streamed_network(torch.float64).eval(), image_of(torch.float64)
     options = {"chunk_tokens": 47, "store": tmp_path, "resume": True}
