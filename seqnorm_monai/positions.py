@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 # The wavelengths reach from 2 pi to nearly this times 2 pi patches (Vaswani et al., arXiv 1706.03762, section 3.5)
 TEMPERATURE = 10_000.0
+CUBIC_A = -0.75  # of torch's bicubic resampling
 
 
 class SinCosPositions(nn.Module):
@@ -41,18 +42,52 @@ class SinCosPositions(nn.Module):
 
     def forward(self, grid: list[int], like: Tensor) -> Tensor:
         """The positions of all patches of a grid, (1, N, C), with the dtype and device of ``like``."""
+        indices: list[Tensor] = []
+        for size in grid:
+            indices.append(torch.arange(size, dtype=torch.float32, device=like.device))
+        return self._waves(grid, indices, grid, like)
+
+    @torch.jit.unused
+    def region(self, grid: list[int], start: tuple[int, ...], size: tuple[int, ...], like: Tensor) -> Tensor:
+        """Those of :meth:`forward` for ``size`` patches from ``start`` on, alone, (1, product of size, C)."""
+        indices = [torch.arange(s, s + n, dtype=torch.float32, device=like.device) for s, n in zip(start, size)]
+        return self._waves(grid, indices, list(size), like)
+
+    def _waves(self, grid: list[int], indices: list[Tensor], size: list[int], like: Tensor) -> Tensor:
         frequency = torch.exp(-self.decay * torch.arange(self.waves, dtype=torch.float32, device=like.device))
         parts: list[Tensor] = []
         for axis in range(len(self.grid_size)):
-            size = grid[axis]
-            index = torch.arange(size, dtype=torch.float32, device=like.device)
-            index = (index + 0.5) * (self.grid_size[axis] / size) - 0.5
+            index = (indices[axis] + 0.5) * (self.grid_size[axis] / grid[axis]) - 0.5
             angle = index.unsqueeze(1) * frequency
             wave = torch.cat([angle.sin(), angle.cos()], dim=1)  # (size, 2 waves): each axis is computed once
             shape = [1] * len(self.grid_size) + [2 * self.waves]
-            shape[axis] = size
-            parts.append(wave.reshape(shape).expand(grid + [2 * self.waves]))
+            shape[axis] = size[axis]
+            parts.append(wave.reshape(shape).expand(size + [2 * self.waves]))
         return torch.cat(parts, dim=-1).reshape(1, -1, 2 * self.waves * len(self.grid_size)).to(like.dtype)
+
+
+def _resampling(learnt: int, size: int, start: int, count: int, mode: str, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Neighbours and their weights, each (count, taps), by which torch resamples an axis without aligned corners.
+
+    ::
+
+        u = (i + 1/2) learnt / size - 1/2,   f = floor(u),  t = u - f;   a neighbour beyond the border is the border
+        linear: 1 - t, t at f, f + 1;        cubic: Keys' kernel with A = -3/4 at f - 1 ... f + 2
+    """
+    index = torch.arange(start, start + count, dtype=like.dtype, device=like.device)
+    place = (index + 0.5) * (learnt / size) - 0.5
+    floor = place.floor()
+    t = (place - floor).unsqueeze(1)
+    if mode == "bicubic":
+        far, near = torch.cat([t + 1, 2 - t], dim=1), torch.cat([t, 1 - t], dim=1)
+        far = ((CUBIC_A * far - 5 * CUBIC_A) * far + 8 * CUBIC_A) * far - 4 * CUBIC_A
+        near = ((CUBIC_A + 2) * near - (CUBIC_A + 3)) * near * near + 1
+        weights = torch.cat([far[:, :1], near, far[:, 1:]], dim=1)
+        offsets = torch.arange(-1, 3, device=like.device)
+    else:
+        weights = torch.cat([1 - t, t], dim=1)
+        offsets = torch.arange(2, device=like.device)
+    return (floor.long().unsqueeze(1) + offsets).clamp(0, learnt - 1), weights
 
 
 class LearnablePositions(nn.Module):
@@ -78,6 +113,22 @@ class LearnablePositions(nn.Module):
         # also at the grid's own size, where it changes no bit: a branch would be frozen by a trace or an export
         image = F.interpolate(image, size=grid, mode=self.mode, align_corners=False)
         return image.flatten(2).transpose(1, 2).to(like.dtype)
+
+    @torch.jit.unused
+    def region(self, grid: list[int], start: tuple[int, ...], size: tuple[int, ...], like: Tensor) -> Tensor:
+        """Those of :meth:`forward` for ``size`` patches from ``start`` on, alone, (1, product of size, C).
+
+        Resampling is a product with one small matrix for each axis, of which a region needs a few rows; each reads a
+        few neighbours of the learnt grid, so the work follows the region and not the grid.
+        """
+        image = self.embedding[0].unflatten(0, self.grid_size)
+        for axis, learnt in enumerate(self.grid_size):
+            taps, weights = _resampling(learnt, grid[axis], start[axis], size[axis], self.mode, image)
+            first = int(taps.min())
+            near = image.narrow(axis, first, int(taps.max()) + 1 - first)
+            rows = near.new_zeros(size[axis], near.shape[axis]).scatter_add(1, taps - first, weights)
+            image = torch.tensordot(rows, near, dims=([1], [axis])).movedim(0, axis)
+        return image.flatten(0, -2).unsqueeze(0).to(like.dtype)
 
 
 POSITION_KINDS = {"sincos": SinCosPositions, "learnable": LearnablePositions}

@@ -90,7 +90,7 @@ def test_readmes_python_runs() -> None:
     for block in blocks(ROOT / "README.md", "python"):
         scope: dict[str, object] = {}
         exec(compile(block, "README.md", "exec"), scope)
-        assert scope["logits"].shape == (2, 2)
+        assert scope["logits"].shape[1] == 2
 
 
 @pytest.mark.slow

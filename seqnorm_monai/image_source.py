@@ -1,0 +1,215 @@
+"""Images that are read region by region, because the whole would not fit into memory.
+
+An image is any object with ``shape`` and ``read``: ``shape`` holds the spatial sizes in pixels, and the number of
+channels last if there are any; ``read(row, column, height, width)`` returns that region as an array of the same
+layout. A volume has three offsets and three sizes. Channels last is how image files and slides keep them.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+from collections.abc import Callable, Iterator
+from itertools import product
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from tifffile import TiffPage
+
+TIFF_SUFFIXES = (".tif", ".tiff", ".svs", ".ndpi")
+
+Prepare = Callable[[Tensor], Tensor]
+
+
+class RegionImage(Protocol):
+    """What is read by regions: see the module."""
+
+    shape: tuple[int, ...]
+
+    def read(self, *region: int) -> np.ndarray:
+        """The region as an array: one offset for each spatial axis, then one size for each, in pixels."""
+
+
+class ArrayImage:
+    """A numpy array or memory map, (\\*size) or (\\*size, channels).
+
+    Where channels come first, ``np.moveaxis(array, 0, -1)`` is a view that has them last.
+
+    Args:
+        array: the pixels. Of a memory map, the pages that were read are given back after each region.
+    """
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+        self.shape = tuple(array.shape)
+
+    def read(self, *region: int) -> np.ndarray:
+        axes = len(region) // 2
+        pixels = np.array(self.array[tuple(slice(o, o + n) for o, n in zip(region[:axes], region[axes:]))])
+        self._release()
+        return pixels
+
+    def _release(self) -> None:
+        """A mapped page counts as this process's memory until it is given back; a private copy would be lost."""
+        mapping = getattr(self.array, "_mmap", None)
+        if mapping is not None and self.array.mode in ("r", "r+") and hasattr(mmap, "MADV_DONTNEED"):
+            mapping.madvise(mmap.MADV_DONTNEED)
+
+
+def _tifffile() -> ModuleType:
+    try:
+        import tifffile
+    except ImportError as error:
+        raise ImportError("reading TIFF files needs tifffile: pip install 'seqnorm-monai[slides]'") from error
+    return tifffile
+
+
+class TiffImage:
+    """A tiled TIFF file (slides too), of which a region decodes the tiles that it touches.
+
+    Args:
+        path: of the file.
+        level: of a pyramid; 0 is the full resolution.
+
+    Raises:
+        ImportError: with the install line, if tifffile is missing.
+        ValueError: for a file that is not tiled or keeps its channels apart.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, level: int = 0) -> None:
+        self._file = _tifffile().TiffFile(path)
+        try:
+            self._page = self._tiled_page(path, level)
+        except ValueError:
+            self._file.close()
+            raise
+        self.shape = tuple(self._page.shape)
+
+    def _tiled_page(self, path: str | os.PathLike[str], level: int) -> TiffPage:
+        levels = self._file.series[0].levels
+        if not 0 <= level < len(levels):
+            raise ValueError(f"level must be 0 to {len(levels) - 1} for {path}, got {level}")
+        page = levels[level].keyframe
+        if not page.is_tiled or page.imagedepth != 1 or page.axes not in ("YX", "YXS"):
+            raise ValueError(
+                f"{path} must be tiled, with channels last; its axes are {page.axes}, tiled: {page.is_tiled}. "
+                "Write it again with tifffile.imwrite(..., tile=(512, 512))"
+            )
+        return page
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _tile(self, row: int, column: int) -> np.ndarray | None:
+        """One decoded tile, (height, width[, channels]); None where the file holds no data."""
+        page = self._page
+        index = row * math.ceil(page.imagewidth / page.tilewidth) + column
+        if page.databytecounts[index] == 0:
+            return None
+        handle = self._file.filehandle
+        handle.seek(page.dataoffsets[index])
+        data = handle.read(page.databytecounts[index])
+        segment, _, size = page.decode(data, index, jpegtables=page.jpegtables, jpegheader=page.jpegheader)
+        tile = segment[0, : size[1], : size[2]]
+        return tile if len(self.shape) == 3 else tile[..., 0]
+
+    def read(self, *region: int) -> np.ndarray:
+        row, column, height, width = region
+        length, across = self._page.tilelength, self._page.tilewidth
+        pixels = np.zeros((height, width, *self.shape[2:]), dtype=self._page.dtype)
+        for i in range(row // length, -(-(row + height) // length)):
+            for j in range(column // across, -(-(column + width) // across)):
+                tile = self._tile(i, j)
+                if tile is None:
+                    continue
+                top, left = max(row, i * length), max(column, j * across)
+                part = tile[
+                    top - i * length : row + height - i * length, left - j * across : column + width - j * across
+                ]
+                pixels[top - row : top - row + part.shape[0], left - column : left - column + part.shape[1]] = part
+        return pixels
+
+
+class CroppedImage:
+    """The first pixels of another image along each spatial axis, as many as make whole patches.
+
+    Args:
+        image: as :func:`open_image` takes it.
+        patch_size: pixels of a patch along each spatial axis.
+    """
+
+    def __init__(self, image: object, patch_size: tuple[int, ...]) -> None:
+        self.image = open_image(image)
+        spatial = [n // p * p for n, p in zip(self.image.shape, patch_size)]
+        self.shape = (*spatial, *self.image.shape[len(patch_size) :])
+
+    def read(self, *region: int) -> np.ndarray:
+        return self.image.read(*region)
+
+
+def open_image(image: object) -> RegionImage:
+    """An array, a ``.npy`` file, a tiled TIFF file or an object with ``shape`` and ``read``, as the last of these.
+
+    Raises:
+        TypeError: for anything else.
+        ValueError: for a file of another kind.
+    """
+    if isinstance(image, np.ndarray):
+        return ArrayImage(image)
+    if isinstance(image, (str, os.PathLike)):
+        suffix = Path(image).suffix.lower()
+        if suffix == ".npy":
+            return ArrayImage(np.load(image, mmap_mode="r"))
+        if suffix in TIFF_SUFFIXES:
+            return TiffImage(image)
+        raise ValueError(f"an image file must be .npy or one of {', '.join(TIFF_SUFFIXES)}, got {image}")
+    if hasattr(image, "shape") and callable(getattr(image, "read", None)):
+        return image
+    raise TypeError(f"image must be a numpy array, a path or an object with shape and read, got {type(image).__name__}")
+
+
+def read_tile(
+    image: RegionImage, start: tuple[int, ...], size: tuple[int, ...], *, prepare: Prepare | None, like: Tensor
+) -> Tensor:
+    """A region as a network takes it, (1, channels, \\*size), with the dtype and device of ``like``.
+
+    Raises:
+        ValueError: if the pixels are integers and ``prepare`` does not say what they are scaled by, or if the region
+            or what ``prepare`` makes of it has another size.
+    """
+    pixels = np.asarray(image.read(*start, *size))
+    if pixels.shape != (*size, *image.shape[len(size) :]):
+        raise ValueError(f"read{(*start, *size)} of the image must return {size} pixels, got the shape {pixels.shape}")
+    if not pixels.dtype.isnative:
+        pixels = pixels.astype(pixels.dtype.newbyteorder("="))
+    # a copy where the reader hands out memory that may not be written to, which torch warns about
+    tile = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())
+    tile = tile.movedim(-1, 0) if tile.dim() > len(size) else tile.unsqueeze(0)
+    tile = tile.unsqueeze(0).to(like.device)
+    if prepare is not None:
+        tile = prepare(tile)
+    elif not tile.is_floating_point():
+        raise ValueError(
+            f"the image holds {pixels.dtype} pixels: say how a network shall see them, for example "
+            "prepare=lambda tile: tile.float() / 255"
+        )
+    if tile.shape[2:] != torch.Size(size):
+        raise ValueError(f"prepare must keep the {size} pixels of a tile, got {tuple(tile.shape)}")
+    return tile.to(like.dtype)
+
+
+def tiles(grid: tuple[int, ...], patches: int) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Blocks of at most so many patches that cover a grid, each as its start and its size in patches.
+
+    They are about as high as wide, so that a tiled file is not decoded once for every row of patches.
+    """
+    edge = max(1, int(patches ** (1 / len(grid)) + 1e-9))
+    for start in product(*(range(0, n, edge) for n in grid)):
+        yield start, tuple(min(edge, n - s) for n, s in zip(grid, start))
