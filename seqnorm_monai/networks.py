@@ -50,6 +50,8 @@ class SeqNormViT(nn.Module):
         num_layers: number of blocks.
         num_heads: heads; divides C.
         attention: ``seqnorm``, ``sima`` or ``softmax``.
+        attention_path: how ``seqnorm`` is computed: ``auto``, ``literal``, ``projected`` or ``covariance``; the
+            result is the same.
         pos_embed: ``sincos`` (computed for any grid) or ``learnable`` (resampled to it).
         dropout_rate: on the embedded tokens, each attention's output and in the MLPs; in training alone.
         drop_path_rate: stochastic depth of the last block; it grows linearly from 0 at the first.
@@ -71,6 +73,7 @@ class SeqNormViT(nn.Module):
         num_layers: int = VARIANTS["small"].num_layers,
         num_heads: int = VARIANTS["small"].num_heads,
         attention: str = "seqnorm",
+        attention_path: str = "auto",
         pos_embed: str = "sincos",
         dropout_rate: float = 0.0,
         drop_path_rate: float = 0.0,
@@ -99,6 +102,7 @@ class SeqNormViT(nn.Module):
                 mlp_dim=mlp_dim,
                 num_heads=num_heads,
                 attention=attention,
+                attention_path=attention_path,
                 dropout_rate=dropout_rate,
                 drop_path_rate=drop_path_rate * layer / max(num_layers - 1, 1),
             )
@@ -173,6 +177,7 @@ def create_network(
     num_classes: int,
     spatial_dims: int = 2,
     attention: str = "seqnorm",
+    attention_path: str = "auto",
     pos_embed: str = "sincos",
     dropout_rate: float = 0.0,
     drop_path_rate: float = 0.0,
@@ -196,6 +201,7 @@ def create_network(
         num_layers=size.num_layers,
         num_heads=size.num_heads,
         attention=attention,
+        attention_path=attention_path,
         pos_embed=pos_embed,
         dropout_rate=dropout_rate,
         drop_path_rate=drop_path_rate,

@@ -1,0 +1,220 @@
+"""Sequence-norm attention computed three ways, with one signature and one result.
+
+=========== =============================== ================================== =========================
+path        multiply-adds for an image      kept for the backward pass         use
+=========== =============================== ================================== =========================
+literal     4 N C^2 + 2 N C d               X, Q, K, V, normalised copies      the formula as it reads
+projected   4 N C^2 + 2 N C d               X, Q, K, V                         short sequences, graphs
+covariance  2 N C^2 + 4 C^3 + 2 C^2 d       X                                  long sequences
+=========== =============================== ================================== =========================
+
+Shapes: batch B, tokens N, hidden C, heads h, head_dim d = C / h. The formula is that of Khader et al.,
+arXiv 2406.01314, in our reading (:func:`seqnorm_monai.reference.sequence_norm_attention`); the second and the third
+form of it are ours. Every function takes x (B, N, C), a mask (B, N) of real tokens or None, and the weights as
+:func:`seqnorm_monai.functional.affine_map` does, and returns (B, N, C), 0 at padding.
+"""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seqnorm_monai.functional import (
+    affine_map,
+    apply_affine_map,
+    at_least_float32,
+    deviations,
+    in_eager_mode,
+    map_and_cancellation,
+    token_count,
+    token_mean,
+    token_statistics,
+)
+
+# Above this ratio of cancelling terms to a variance (functional.map_and_cancellation), the covariance in float32
+# may err by more than twice what the literal form errs; the statistics are then left to float64 or to another path.
+MAX_CANCELLATION = 16.0
+
+
+def _columns(mask: Optional[Tensor]) -> Optional[Tensor]:
+    return None if mask is None else mask.unsqueeze(2)
+
+
+def split_heads(x: Tensor, num_heads: int) -> Tensor:
+    """(B, N, C) to (B, h, N, d)."""
+    return x.unflatten(2, (num_heads, -1)).transpose(1, 2)
+
+
+def _normalise(z: Tensor, mask: Optional[Tensor], count: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
+    """SN of z (B, N, C) in float32 at least; count (B, 1, 1)."""
+    z = at_least_float32(z)
+    # z is 0 at padding, so its plain sum is the sum over real tokens; its deviation from the mean is not
+    centred = z - z.sum(dim=1, keepdim=True) / count
+    if mask is not None:
+        centred = centred.masked_fill(~mask, 0.0)
+    variance = centred.square().sum(dim=1, keepdim=True) / count
+    return gamma * (centred * torch.rsqrt(variance + eps)) + beta
+
+
+def literal_attention(
+    x: Tensor,
+    mask: Optional[Tensor],
+    qkv_weight: Tensor,
+    affine_weight: Tensor,
+    affine_bias: Tensor,
+    out_weight: Tensor,
+    out_bias: Tensor,
+    num_heads: int,
+    eps: float,
+) -> Tensor:
+    """Project, normalise, multiply: the formula in the order in which it is written."""
+    column = _columns(mask)
+    if column is not None:
+        x = x.masked_fill(~column, 0.0)
+    q, k, v = F.linear(x, qkv_weight).chunk(3, dim=2)
+    dtype = q.dtype
+    count = token_count(x, mask).clamp_min(1).to(at_least_float32(q).dtype).unsqueeze(1).unsqueeze(2)
+    # K^T V of a fully correlated channel is N, more than float16 holds from 65,504 tokens on: divide before
+    # the product, and by the square root on each side, so that neither factor becomes too small for it
+    root = count.rsqrt()
+    q = _normalise(q, column, count, affine_weight[0], affine_bias[0], eps)
+    k = _normalise(k, column, count, affine_weight[1], affine_bias[1], eps) * root
+    v = _normalise(v, column, count, affine_weight[2], affine_bias[2], eps) * root
+    if column is not None:
+        k = k.masked_fill(~column, 0.0)  # beta would leak from padding
+    q, k, v = (
+        split_heads(q.to(dtype), num_heads),
+        split_heads(k.to(dtype), num_heads),
+        split_heads(v.to(dtype), num_heads),
+    )
+    y = F.linear((q @ (k.transpose(2, 3) @ v)).transpose(1, 2).flatten(2), out_weight, out_bias)
+    return y if column is None else y.masked_fill(~column, 0.0)
+
+
+def projected_attention(
+    x: Tensor,
+    mask: Optional[Tensor],
+    qkv_weight: Tensor,
+    affine_weight: Tensor,
+    affine_bias: Tensor,
+    out_weight: Tensor,
+    out_bias: Tensor,
+    num_heads: int,
+    eps: float,
+) -> Tensor:
+    """Project the centred tokens, and fold the normalisation of Q, K and V into the d x d matrices between them.
+
+    ::
+
+        Q, K, V = (X - m) W^T,   var = sum_n q_n^2 / N and so on,   D = diag(gamma / sqrt(var + eps))
+        M_head  = D_k (K^T V / N) D_v + beta_k^T beta_v,   O_head = Q (D_q M_head) + beta_q M_head
+
+    Nothing but a bias could come between X and its deviations, so centring X once centres Q, K and V.
+    """
+    dtype = x.dtype
+    x = at_least_float32(x)
+    counts = token_count(x, mask)
+    qkv = F.linear(deviations(x, mask, token_mean(x, mask, counts)).to(dtype), qkv_weight)
+    dtype = qkv.dtype
+    count = counts.clamp_min(1).to(x.dtype).unsqueeze(1)
+    variance = at_least_float32(qkv).square().sum(dim=1) / count
+    scale = (affine_weight.flatten() * torch.rsqrt(variance + eps)).unflatten(1, (3, num_heads, -1))
+    # 1 / N by its root on either side of K^T V, which alone may be as large as N var
+    root = count.rsqrt().unsqueeze(2)
+    scale_q, scale_k, scale_v = scale[:, 0].unsqueeze(3), scale[:, 1] * root, scale[:, 2] * root
+    q, k, v = [split_heads(z, num_heads) for z in qkv.chunk(3, dim=2)]
+    if dtype == torch.float16 or dtype == torch.bfloat16:
+        # K^T V before its scaling may leave the range of float16
+        k, v = (k * scale_k.unsqueeze(2)).to(dtype), (v * scale_v.unsqueeze(2)).to(dtype)
+        mixed = at_least_float32(k.transpose(2, 3) @ v)
+    else:
+        mixed = scale_k.unsqueeze(3) * (k.transpose(2, 3) @ v) * scale_v.unsqueeze(2)
+    beta_q, beta_k, beta_v = affine_bias.unflatten(1, (num_heads, 1, -1)).unbind(0)  # (h, 1, d)
+    mixed = mixed + beta_k.transpose(1, 2) * beta_v
+    o = q @ (scale_q * mixed).to(dtype) + (beta_q * mixed.transpose(2, 3)).sum(3).unsqueeze(2)
+    y = F.linear(o.transpose(1, 2).flatten(2).to(dtype), out_weight, out_bias)
+    return y if mask is None else y.masked_fill(~mask.unsqueeze(2), 0.0)
+
+
+def prefers_covariance(tokens: int, hidden: int, head_dim: int) -> bool:
+    """Whether the covariance path takes fewer multiply-adds than the projected one.
+
+    ::
+
+        2 N C^2 + 4 C^3 + 2 C^2 d  <  4 N C^2 + 2 N C d     that is,     N (C + d) > C (2 C + d)
+
+    """
+    return tokens * (hidden + head_dim) > hidden * (2 * hidden + head_dim)
+
+
+def _covariance_attention_if_safe(
+    x: Tensor,
+    mask: Optional[Tensor],
+    weights: tuple[Tensor, Tensor, Tensor, Tensor, Tensor],
+    num_heads: int,
+    eps: float,
+) -> Optional[Tensor]:
+    """The covariance path with statistics no wider than x, or None if these cancel too much to be trusted.
+
+    Looking at the numbers makes a GPU wait once, so this is for eager mode, and for sequences long enough.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        statistics = token_statistics(x, mask)
+        weight, bias, cancellation = map_and_cancellation(statistics, *weights, num_heads, eps)
+    if x.dtype != torch.float64 and not x.is_meta and bool(cancellation > MAX_CANCELLATION):
+        return None
+    return apply_affine_map(x, mask, statistics.mean, weight, bias)
+
+
+def covariance_attention(
+    x: Tensor,
+    mask: Optional[Tensor],
+    qkv_weight: Tensor,
+    affine_weight: Tensor,
+    affine_bias: Tensor,
+    out_weight: Tensor,
+    out_bias: Tensor,
+    num_heads: int,
+    eps: float,
+) -> Tensor:
+    """Token statistics first, the linear map that follows from them next, and one product with the tokens last.
+
+    The statistics are of float32 where the variances do not cancel, and else, or in a graph, of float64.
+    """
+    if not torch.jit.is_scripting():
+        if in_eager_mode():
+            weights = (qkv_weight, affine_weight, affine_bias, out_weight, out_bias)
+            y = _covariance_attention_if_safe(x, mask, weights, num_heads, eps)
+            if y is not None:
+                return y
+    statistics = token_statistics(x, mask, torch.float64)
+    weight, bias = affine_map(statistics, qkv_weight, affine_weight, affine_bias, out_weight, out_bias, num_heads, eps)
+    return apply_affine_map(x, mask, statistics.mean, weight, bias)
+
+
+def automatic_attention(
+    x: Tensor,
+    mask: Optional[Tensor],
+    qkv_weight: Tensor,
+    affine_weight: Tensor,
+    affine_bias: Tensor,
+    out_weight: Tensor,
+    out_bias: Tensor,
+    num_heads: int,
+    eps: float,
+) -> Tensor:
+    """The covariance path where it is the cheaper one and its numbers can be trusted, the projected path elsewhere.
+
+    A graph (script, trace, export, compiled) can look neither at the number of tokens nor at a variance without
+    freezing what it saw, so it holds the projected path.
+    """
+    if not torch.jit.is_scripting():
+        if in_eager_mode() and prefers_covariance(x.shape[1], x.shape[2], x.shape[2] // num_heads):
+            weights = (qkv_weight, affine_weight, affine_bias, out_weight, out_bias)
+            y = _covariance_attention_if_safe(x, mask, weights, num_heads, eps)
+            if y is not None:
+                return y
+    return projected_attention(x, mask, qkv_weight, affine_weight, affine_bias, out_weight, out_bias, num_heads, eps)
