@@ -127,14 +127,15 @@ def map_and_cancellation(
     num_heads: int,
     eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """:func:`affine_map`, and how many times larger than a variance the terms are that cancel in it, at most.
+    """:func:`affine_map`, and how much larger than the variances the terms are that cancel in them.
 
     ::
 
-        r = max_j  (sum_i w_ji^2 S_ii) / (w_j^T S w_j + eps)
+        r_j = (sum_i w_ji^2 S_ii) / (w_j^T S w_j + eps),   r = root mean square over the 3C rows, of the worst image
 
-    r is 1 for uncorrelated channels and of that order for weights that do not know S. It grows where a row of W_q,
-    W_k or W_v lies near the null space of S; the relative error of that variance is r times the error of S.
+    An error of u in S, relative to the variances of its row and column, is an error of about r_j u in the variance
+    of q, k or v number j. For weights that do not know S, r is about 1, however ill-conditioned S is; it is large if
+    rows of W_q, W_k or W_v lie near its null space.
     """
     covariance = statistics.covariance
     dtype = covariance.dtype
@@ -153,7 +154,7 @@ def map_and_cancellation(
     weight = queries.t() @ ((scale[:, 0].unsqueeze(3) * mixed) @ out).flatten(1, 2)
     bias = (beta_q @ mixed @ out).sum(dim=1).squeeze(1) + out_bias.to(dtype)
     terms = covariance.detach().diagonal(dim1=1, dim2=2) @ qkv.detach().square().t()
-    return weight, bias, (terms / variance.detach()).amax()
+    return weight, bias, (terms / variance.detach()).square().mean(dim=1).sqrt().amax()
 
 
 def affine_map(

@@ -34,9 +34,10 @@ from seqnorm_monai.functional import (
     token_statistics,
 )
 
-# Above this ratio of cancelling terms to a variance (functional.map_and_cancellation), the covariance in float32
-# may err by more than twice what the literal form errs; the statistics are then left to float64 or to another path.
-MAX_CANCELLATION = 16.0
+# Up to this ratio of cancelling terms to variances (functional.map_and_cancellation) statistics of float32 lead to
+# at most twice the literal form's error in the output and in every gradient; measured over weights that whiten the
+# tokens, or equal their eigenvectors, at condition numbers from 1 to 1e8. Beyond, the error grows in proportion.
+MAX_CANCELLATION = 4.0
 
 
 def _columns(mask: Optional[Tensor]) -> Optional[Tensor]:
@@ -139,15 +140,18 @@ def projected_attention(
     return y if mask is None else y.masked_fill(~mask.unsqueeze(2), 0.0)
 
 
-def prefers_covariance(tokens: int, hidden: int, head_dim: int) -> bool:
-    """Whether the covariance path takes fewer multiply-adds than the projected one.
+def prefers_covariance(tokens: int, hidden: int, head_dim: int, *, wide_statistics: bool = False) -> bool:
+    """Whether the covariance path takes fewer multiply-adds than the projected one; those of float64 count twice.
 
     ::
 
-        2 N C^2 + 4 C^3 + 2 C^2 d  <  4 N C^2 + 2 N C d     that is,     N (C + d) > C (2 C + d)
+        float32 statistics:    2 N C^2 + 4 C^3 + 2 C^2 d  <  4 N C^2 + 2 N C d
+        float64 statistics:    3 N C^2 + 8 C^3 + 4 C^2 d  <  4 N C^2 + 2 N C d
 
+    The first holds from N = 714 on for C = 384 and d = 64, where the two paths take the same time on a CPU.
     """
-    return tokens * (hidden + head_dim) > hidden * (2 * hidden + head_dim)
+    kept, fixed = (1, 2) if wide_statistics else (2, 1)
+    return tokens * (kept * hidden + 2 * head_dim) > fixed * hidden * (4 * hidden + 2 * head_dim)
 
 
 def _covariance_attention_if_safe(
@@ -156,15 +160,16 @@ def _covariance_attention_if_safe(
     weights: tuple[Tensor, Tensor, Tensor, Tensor, Tensor],
     num_heads: int,
     eps: float,
+    dtype: torch.dtype,
 ) -> Optional[Tensor]:
-    """The covariance path with statistics no wider than x, or None if these cancel too much to be trusted.
+    """The covariance path with statistics of ``dtype``, or None if float32 is too narrow for them.
 
     Looking at the numbers makes a GPU wait once, so this is for eager mode, and for sequences long enough.
     """
     with torch.autocast(x.device.type, enabled=False):
-        statistics = token_statistics(x, mask)
+        statistics = token_statistics(x, mask, dtype)
         weight, bias, cancellation = map_and_cancellation(statistics, *weights, num_heads, eps)
-    if x.dtype != torch.float64 and not x.is_meta and bool(cancellation > MAX_CANCELLATION):
+    if dtype != torch.float64 and not x.is_meta and bool(cancellation > MAX_CANCELLATION):
         return None
     return apply_affine_map(x, mask, statistics.mean, weight, bias)
 
@@ -187,12 +192,22 @@ def covariance_attention(
     if not torch.jit.is_scripting():
         if in_eager_mode():
             weights = (qkv_weight, affine_weight, affine_bias, out_weight, out_bias)
-            y = _covariance_attention_if_safe(x, mask, weights, num_heads, eps)
+            y = _covariance_attention_if_safe(x, mask, weights, num_heads, eps, at_least_float32(x[:0]).dtype)
             if y is not None:
                 return y
     statistics = token_statistics(x, mask, torch.float64)
     weight, bias = affine_map(statistics, qkv_weight, affine_weight, affine_bias, out_weight, out_bias, num_heads, eps)
     return apply_affine_map(x, mask, statistics.mean, weight, bias)
+
+
+def _worthwhile_statistics(x: Tensor, num_heads: int) -> list[torch.dtype]:
+    """Types of statistics with which the covariance path is the cheaper one, in the order in which to try them."""
+    sizes = (x.shape[1], x.shape[2], x.shape[2] // num_heads)
+    types = [at_least_float32(x[:0]).dtype] if prefers_covariance(*sizes) else []
+    # many a GPU has next to no units for float64
+    if types == [torch.float32] and x.device.type == "cpu" and prefers_covariance(*sizes, wide_statistics=True):
+        types.append(torch.float64)
+    return types
 
 
 def automatic_attention(
@@ -212,9 +227,10 @@ def automatic_attention(
     freezing what it saw, so it holds the projected path.
     """
     if not torch.jit.is_scripting():
-        if in_eager_mode() and prefers_covariance(x.shape[1], x.shape[2], x.shape[2] // num_heads):
+        if in_eager_mode():
             weights = (qkv_weight, affine_weight, affine_bias, out_weight, out_bias)
-            y = _covariance_attention_if_safe(x, mask, weights, num_heads, eps)
-            if y is not None:
-                return y
+            for dtype in _worthwhile_statistics(x, num_heads):
+                y = _covariance_attention_if_safe(x, mask, weights, num_heads, eps, dtype)
+                if y is not None:
+                    return y
     return projected_attention(x, mask, qkv_weight, affine_weight, affine_bias, out_weight, out_bias, num_heads, eps)
