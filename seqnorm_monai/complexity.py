@@ -159,6 +159,19 @@ def attention_kept_bytes(form: str, *, tokens: int, hidden: int, heads: int, bat
     return 4 * batch * (tokens * row + fixed)
 
 
+def attention_parameters(form: str, *, hidden: int, heads: int) -> int:
+    """Learnt numbers of the attention layer.
+
+    ::
+
+        4 C^2 + C + 6 C (seqnorm: gamma and beta), 3 C (the others: biases) or 3 C + h (xcit: and temperatures)
+
+    The Performer's random directions are not learnt.
+    """
+    own = 6 * hidden if form.startswith("seqnorm") else 3 * hidden
+    return 4 * hidden**2 + hidden + own + (heads if form == "xcit" else 0)
+
+
 def attention_map_bytes(*, tokens: int, heads: int) -> int:
     """Bytes of one softmax map of one image, 4 h N^2, where a kernel stores it, as all did before fused ones.
 
@@ -285,12 +298,8 @@ def network_parameters(form: str, size: NetworkSize) -> int:
 
     ::
 
-        (P + 2) C + layers (4 C^2 + 2 C M + 6 C + M + own) + 2 C + (C + 1) classes
-
-    ``own`` of the attention: 6 C for ``seqnorm`` (gamma and beta), 3 C (biases) for the others, and h more for
-    ``xcit``. The Performer's random directions are not learnt.
+        (P + 2) C + layers (attention + 2 C M + 5 C + M) + 2 C + (C + 1) classes
     """
     hidden, mlp = size.hidden, size.mlp
-    own = 6 * hidden if form.startswith("seqnorm") else 3 * hidden + (size.heads if form == "xcit" else 0)
-    block = 4 * hidden**2 + 2 * hidden * mlp + 6 * hidden + mlp + own
+    block = attention_parameters(form, hidden=hidden, heads=size.heads) + 2 * hidden * mlp + 5 * hidden + mlp
     return (size.patch_numbers + 2) * hidden + size.layers * block + 2 * hidden + (hidden + 1) * size.classes

@@ -25,6 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "networks": {"layers", "positions"},
     "peers": {"attention", "functional", "paths"},
     "complexity": {"paths", "peers", "recompute"},
+    "benchmarking": {"benchmarking", "attention", "complexity", "files", "networks", "peers", "__version__"},
     "dicom": {"dicom"},
     "transforms": {"dicom"},
     "files": set(),
