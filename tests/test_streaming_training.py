@@ -13,6 +13,7 @@ from torch import Tensor
 
 from seqnorm_monai import streaming_training
 from seqnorm_monai.networks import create_network
+from seqnorm_monai.streaming import stream_forward
 from seqnorm_monai.streaming_training import stream_backward
 from tests.streaming_tools import gradient_errors, gradients, image_of, relative, streamed_network
 
@@ -141,3 +142,20 @@ def test_at_1024_pixels() -> None:
     expected = gradients(net, lambda: loss_of(net(torch.from_numpy(pixels)[None, None])).backward())
     ours = gradients(net, lambda: stream_backward(net, pixels, loss_of, chunk_tokens=1009, progress=False))
     assert max(gradient_errors(ours, expected).values()) <= 1e-4
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu(tmp_path: Path) -> None:
+    """The network on the device, the tokens in memory or on disk."""
+    net, (x, image) = streamed_network(torch.float64).train(), image_of(torch.float64)
+    expected = gradients(net, lambda: net(x).square().mean().backward())
+    logits = net(x).detach()
+    net.cuda()
+    for store in (None, tmp_path):
+        options = {"progress": False, "store": store}
+        assert relative(stream_forward(net, image, **options).cpu(), logits) <= 1e-9
+        net.zero_grad()
+        stream_backward(net, image, lambda z: z.square().mean(), **options)
+        ours = {name: parameter.grad.cpu() for name, parameter in net.named_parameters()}
+        assert max(gradient_errors(ours, expected).values()) <= 1e-9
