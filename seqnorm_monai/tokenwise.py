@@ -105,7 +105,7 @@ def layer_map(attention: SequenceNormAttention, statistics: TokenStatistics) -> 
             attention.num_heads,
             attention.eps,
         )
-    return LayerMap(statistics.mean, weight, bias), not bool(cancellation > MAX_CANCELLATION)
+    return LayerMap(statistics.mean, weight, bias), not bool((cancellation > MAX_CANCELLATION).any())
 
 
 def apply_block(block: TransformerBlock, x: Tensor, mapped: LayerMap, scales: tuple[Tensor, Tensor]) -> Tensor:
