@@ -113,14 +113,12 @@ def projected_attention(
         Q, K, V = (X - m) W^T,   var = sum_n q_n^2 / N and so on,   D = diag(gamma / sqrt(var + eps))
         M_head  = D_k (K^T V / N) D_v + beta_k^T beta_v,   O_head = Q (D_q M_head) + beta_q M_head
 
-    Nothing but a bias could come between X and its deviations, so centring X once centres Q, K and V.
+    There is no bias, so centring X once centres Q, K and V.
     """
-    dtype = x.dtype
-    x = at_least_float32(x)
-    counts = token_count(x, mask)
-    qkv = F.linear(deviations(x, mask, token_mean(x, mask, counts)).to(dtype), qkv_weight)
+    wide, counts = at_least_float32(x), token_count(x, mask)
+    qkv = F.linear(deviations(wide, mask, token_mean(wide, mask, counts)).to(x.dtype), qkv_weight)
     dtype = qkv.dtype
-    count = counts.clamp_min(1).to(x.dtype).unsqueeze(1)
+    count = counts.clamp_min(1).to(wide.dtype).unsqueeze(1)
     variance = at_least_float32(qkv).square().sum(dim=1) / count
     scale = (affine_weight.flatten() * torch.rsqrt(variance + eps)).unflatten(1, (3, num_heads, -1))
     # 1 / N by its root on either side of K^T V, which alone may be as large as N var
@@ -192,7 +190,7 @@ def covariance_attention(
     :func:`seqnorm_monai.functional.map_and_cancellation`, while the literal form errs by about sqrt(r) u. Statistics
     of float32 are therefore kept only up to r = ``MAX_CANCELLATION``. Above, and in a graph, they are of float64,
     and the error is the literal form's again. Tokens of half precision are rounded once more than in the literal
-    form, as deviations: that shows (up to eight steps of the type) if they all but lie on a line.
+    form, as deviations: that shows (by up to ten steps of the type) if they all but lie on a line, as any two do.
     """
     if not torch.jit.is_scripting():
         if in_eager_mode():
