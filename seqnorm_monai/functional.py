@@ -45,7 +45,7 @@ def in_eager_mode() -> bool:
 def product_dtype(x: Tensor) -> torch.dtype:
     """The type of a matrix product of x here: x's own, or autocast's. A script can learn it in no other way."""
     corner = x[:1, :1, 0].detach()
-    return torch.matmul(corner, corner).dtype
+    return torch.matmul(corner, corner.t()).dtype
 
 
 def token_count(x: Tensor, mask: Optional[Tensor]) -> Tensor:
@@ -131,7 +131,7 @@ def map_and_cancellation(
 
     ::
 
-        r_j = (sum_i w_ji^2 S_ii) / (w_j^T S w_j + eps),   r = root mean square over the 3C rows, of the worst image
+        r_j = (sum_i w_ji^2 S_ii) / (w_j^T S w_j + eps),   r = root mean square over the 3C rows j, (B,)
 
     An error of u in S, relative to the variances of its row and column, is an error of about r_j u in the variance
     of q, k or v number j. For weights that do not know S, r is about 1, however ill-conditioned S is; it is large if
@@ -154,7 +154,7 @@ def map_and_cancellation(
     weight = queries.t() @ ((scale[:, 0].unsqueeze(3) * mixed) @ out).flatten(1, 2)
     bias = (beta_q @ mixed @ out).sum(dim=1).squeeze(1) + out_bias.to(dtype)
     terms = covariance.detach().diagonal(dim1=1, dim2=2) @ qkv.detach().square().t()
-    return weight, bias, (terms / variance.detach()).square().mean(dim=1).sqrt().amax()
+    return weight, bias, (terms / variance.detach()).square().mean(dim=1).sqrt()
 
 
 def affine_map(

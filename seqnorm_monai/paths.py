@@ -169,7 +169,7 @@ def _covariance_attention_if_safe(
     with torch.autocast(x.device.type, enabled=False):
         statistics = token_statistics(x, mask, dtype)
         weight, bias, cancellation = map_and_cancellation(statistics, *weights, num_heads, eps)
-    if dtype != torch.float64 and not x.is_meta and bool(cancellation > MAX_CANCELLATION):
+    if dtype != torch.float64 and not x.is_meta and bool((cancellation > MAX_CANCELLATION).any()):
         return None
     return apply_affine_map(x, mask, statistics.mean, weight, bias)
 
@@ -187,7 +187,12 @@ def covariance_attention(
 ) -> Tensor:
     """Token statistics first, the linear map that follows from them next, and one product with the tokens last.
 
-    The statistics are of float32 where the variances do not cancel, and else, or in a graph, of float64.
+    The literal form divides q by its deviation; this one divides by the root of w^T S w, where terms may cancel. An
+    error u in S (about 4e-7 in float32) becomes one of r u in the output, r as in
+    :func:`seqnorm_monai.functional.map_and_cancellation`, while the literal form errs by about sqrt(r) u. Statistics
+    of float32 are therefore kept only up to r = ``MAX_CANCELLATION``. Above, and in a graph, they are of float64,
+    and the error is the literal form's again. Tokens of half precision are rounded once more than in the literal
+    form, as deviations: that shows (up to eight steps of the type) if they all but lie on a line.
     """
     if not torch.jit.is_scripting():
         if in_eager_mode():

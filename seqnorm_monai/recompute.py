@@ -135,6 +135,8 @@ class CentredLinear(Function):
     def backward(ctx: FunctionCtx, y_grad: Tensor) -> tuple[Tensor | None, None, Tensor, Tensor, Tensor, None]:
         x, mask, mean, weight = ctx.saved_tensors
         wide = _wide(x.dtype)
+        # statistics of float64 are there for rows of W near the null space of S, and those see the errors of dA too
+        summed = weight.dtype if weight.dtype == torch.float64 else ctx.dtype
         x_grad = torch.empty_like(x) if ctx.needs_input_grad[0] else None
         weight_grad = torch.zeros_like(weight)
         bias_grad = torch.zeros_like(mean)
@@ -143,7 +145,7 @@ class CentredLinear(Function):
             for rows in _chunks(x):
                 above = _rows(y_grad, mask, rows, ctx.dtype)
                 below = _deviations(x, mask, mean, rows, wide).to(ctx.dtype)
-                weight_grad += below.transpose(1, 2) @ above
+                weight_grad += below.to(summed).transpose(1, 2) @ above.to(summed)
                 bias_grad += above.to(wide).sum(dim=1)
                 if x_grad is not None:
                     x_grad[:, rows] = above @ transposed

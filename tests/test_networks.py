@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seqnorm_monai.layers import ATTENTION_KINDS
+from seqnorm_monai.layers import ATTENTION_KINDS, ATTENTION_PATHS
 from seqnorm_monai.networks import VARIANTS, SeqNormViT, create_network
 from tests.compare import assert_close, relative_error
 
@@ -184,6 +184,17 @@ def test_variant_passes_every_argument_on() -> None:
     assert net(torch.randn(1, 2, 6, 10, 14)).shape == (1, 7)
 
 
+@pytest.mark.parametrize("path", ATTENTION_PATHS)
+def test_path_reaches_every_block_and_changes_nothing(path: str) -> None:
+    arguments = {"in_channels": 3, "img_size": 28, "patch_size": 4, "num_classes": 5}
+    net = create_network("tiny", attention_path=path, **arguments).eval()
+    assert [block.attention.path for block in net.blocks] == [path] * 12
+    peer = create_network("tiny", **arguments).eval()
+    peer.load_state_dict(net.state_dict())
+    x = images(sizes={2: (28, 28)})
+    assert_close(net(x), peer(x), 1e-4)
+
+
 @pytest.mark.parametrize("dims", [2, 3])
 def test_refuses_input_it_cannot_cut(dims: int) -> None:
     net = network(spatial_dims=dims)
@@ -211,6 +222,8 @@ def test_refuses_input_it_cannot_cut(dims: int) -> None:
         ({"num_heads": 5}, "multiple of num_heads"),
         ({"hidden_size": 42, "num_heads": 3}, "multiple of 4"),
         ({"attention": "linear"}, "seqnorm, sima, softmax"),
+        ({"attention_path": "fast"}, "auto, literal, projected, covariance"),
+        ({"attention": "sima", "attention_path": "literal"}, "attention_path"),
         ({"pos_embed": "rotary"}, "sincos, learnable"),
     ],
 )
