@@ -93,6 +93,10 @@ def _draw_panel(axes: Axes, rows: Sequence[Row], mode: str, column: str, factor:
     axes.set_xlim(sizes[0] * 0.9, sizes[-1] * 1.1)
     axes.set_xticks(sizes, [str(size) for size in sizes])
     axes.minorticks_off()
+    ticks = [mantissa * 10.0**power for power in range(-5, 6) for mantissa in (1, 2, 5)]
+    low, high = axes.get_ylim()
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_ylim(low, high)
     axes.grid(alpha=0.3)
     axes.set_title(title, fontsize=11, loc="left")
 

@@ -44,6 +44,9 @@ def run_benchmark(cells: Iterable[Sequence[Case]], arguments: argparse.Namespace
         raise SystemExit("--repeats and --warm-up must be at least 1")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
+    if arguments.compile:
+        # the kinds of a cell share one forward function, and past torch's limit of 8 graphs it would run eagerly
+        torch._dynamo.config.recompile_limit = 64
     settings = RunSettings(
         repeats=arguments.repeats,
         warm_up=arguments.warm_up,
