@@ -175,8 +175,9 @@ def attention_parameters(form: str, *, hidden: int, heads: int) -> int:
 def attention_map_bytes(*, tokens: int, heads: int) -> int:
     """Bytes of one softmax map of one image, 4 h N^2, where a kernel stores it, as all did before fused ones.
 
-    For ViT-S/16 at 2048 pixels 6.4 GB for each of 12 layers, and the reason why the paper's ViT (arXiv 2406.01314,
-    figure 2) did not fit 48 GB; with a fused kernel softmax is linear in memory too, and quadratic in time alone.
+    For ViT-S/16 at 2048 pixels 6.4 GB for each of 12 layers. That the paper's ViT (arXiv 2406.01314, figure 2) did not
+    fit 48 GB agrees with a stored map; this is our inference, the paper does not say. With a fused kernel softmax is
+    linear in memory too, and quadratic in time alone.
     """
     return 4 * heads * tokens**2
 
