@@ -125,7 +125,7 @@ def measure(options: argparse.Namespace, task: str, tokens_in: str, size: int) -
     tokens = (size // options.patch) ** 2
     return {
         "task": task, "tokens_in": tokens_in, "pixels": size, "patch": options.patch, "tokens": tokens,
-        "network": options.network, "chunk_tokens": options.chunk_tokens, "seconds": round(seconds, 1),
+        "network": options.network, "chunk_tokens": options.chunk_tokens, "seconds": float(f"{seconds:.4g}"),
         "microseconds_per_token": round(seconds / tokens * 1e6, 1), "peak_gib": round(peak, 2),
         "threads": options.threads, "hardware": _hardware(), "python": platform.python_version(),
         "torch": torch.__version__, "commit": _commit(),
