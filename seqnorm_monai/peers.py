@@ -51,7 +51,7 @@ def _join_heads(x: Tensor) -> Tensor:
 
 
 class LinearAttention(_Attention):
-    """Linear attention (Katharopoulos et al., arXiv 2006.16236, equations 5 and 7).
+    """Linear attention (Katharopoulos et al., arXiv 2006.16236).
 
     ::
 
@@ -78,7 +78,7 @@ class LinearAttention(_Attention):
 
 
 class CrossCovarianceAttention(_Attention):
-    """XCiT's attention between channels (El-Nouby et al., arXiv 2106.09681, equation 4).
+    """XCiT's attention between channels (El-Nouby et al., arXiv 2106.09681).
 
     ::
 
@@ -115,7 +115,7 @@ def orthogonal_features(count: int, head_dim: int) -> Tensor:
     """Random directions for :class:`PerformerAttention`, (count, head_dim), float32.
 
     Blocks of head_dim rows are orthogonal (the Q of a Gaussian matrix), and each row is as long as a Gaussian vector
-    would be (arXiv 2009.14794, section 2.4 and appendix B.2).
+    would be (arXiv 2009.14794).
     """
     blocks = [torch.linalg.qr(torch.randn(head_dim, head_dim))[0].T for _ in range(-(-count // head_dim))]
     lengths = torch.randn(count, head_dim).norm(dim=1, keepdim=True)
@@ -128,7 +128,7 @@ def performer_features(head_dim: int) -> int:
 
 
 def positive_features(z: Tensor, directions: Tensor, over: tuple[int, ...]) -> Tensor:
-    """The Performer's positive random features (arXiv 2009.14794, lemma 1) of z (B, h, N, d), (B, h, N, m).
+    """The Performer's positive random features (arXiv 2009.14794) of z (B, h, N, d), (B, h, N, m).
 
     ::
 
