@@ -16,6 +16,7 @@ from seqnorm_monai.paths import (
     automatic_attention,
     covariance_attention,
     literal_attention,
+    prefers_covariance,
     projected_attention,
     split_heads,
 )
@@ -121,6 +122,13 @@ class SequenceNormAttention(_Attention):
         self.path = path
         self.affine_weight = nn.Parameter(torch.ones(3, hidden_size))
         self.affine_bias = nn.Parameter(torch.zeros(3, hidden_size))
+
+    @torch.jit.unused
+    def takes_covariance_path(self, tokens: int) -> bool:
+        """Whether this many tokens go through the covariance path in eager mode, if their statistics are trusted."""
+        if self.path == "auto":
+            return prefers_covariance(tokens, self.hidden_size, self.head_dim)
+        return self.path == "covariance"
 
     def attend(self, x: Tensor, mask: Optional[Tensor]) -> Tensor:
         weights = (self.qkv.weight, self.affine_weight, self.affine_bias, self.out_proj.weight, self.out_proj.bias)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from seqnorm_monai.mlp import chunk_rows
 from seqnorm_monai.paths import prefers_covariance
 from seqnorm_monai.peers import performer_features
 from seqnorm_monai.recompute import CHUNK_NUMBERS, TRIANGLE_BLOCKS
@@ -123,7 +124,7 @@ def attention_kept_bytes(form: str, *, tokens: int, hidden: int, heads: int, bat
     then the second figure holds::
 
         literal      11 N C + C d + 3 C + 2
-        projected    5 N C (8 N C) + 4 C d + 8 C + 4
+        projected    5 N C + C d + 3 C + 3
         covariance   N C + 6 C^2 + 4 C d + 11 C + 2 (10 C^2 + 4 C d + 12 C + 2)
         sima         7 N C (8 N C) + C d + 4 C
         softmax      5 N C + N h
@@ -146,7 +147,7 @@ def attention_kept_bytes(form: str, *, tokens: int, hidden: int, heads: int, bat
     else:
         row, fixed = {
             "seqnorm-literal": (11 * hidden, inner + 3 * hidden + 2),
-            "seqnorm-projected": ((8 if several else 5) * hidden, 4 * inner + 8 * hidden + 4),
+            "seqnorm-projected": (5 * hidden, inner + 3 * hidden + 3),
             "seqnorm-covariance": (
                 hidden,
                 (10 * square + 12 * hidden if several else 6 * square + 11 * hidden) + 4 * inner + 2,
@@ -265,15 +266,15 @@ def network_kept_bytes(form: str, size: NetworkSize, *, batch: int = 1) -> int:
 
     For each image, numbers of 4 bytes::
 
-        (N - 1) P + layers (attention + N (3 C + 2 M + 4)) + N (2 C + 2)
+        (N - 1) P + layers (attention + N (3 C + M + 4)) + N (2 C + 2)
 
-    which is the image; in each block the inputs, means and deviations of two layer norms and three arrays of the
+    which is the image; in each block the inputs, means and deviations of two layer norms and two arrays of the
     MLP; and the last layer norm with its output.
     """
     tokens, hidden = size.tokens, size.hidden
     attention = attention_kept_bytes(form, tokens=tokens, hidden=hidden, heads=size.heads, batch=batch)
     rest = size.patches * size.patch_numbers + tokens * (2 * hidden + 2)
-    rest += size.layers * tokens * (3 * hidden + 2 * size.mlp + 4)
+    rest += size.layers * tokens * (3 * hidden + size.mlp + 4)
     return size.layers * attention + 4 * batch * rest
 
 
@@ -282,16 +283,21 @@ def network_peak_bytes(form: str, size: NetworkSize, *, batch: int = 1, in_chunk
 
     ::
 
-        4 max(N (3 C + 2 M),  2 N C + attention)
+        4 max(3 N C + 2 T M,  2 N C + attention)         T: min(N, chunk) tokens of the MLP, N on a GPU
+        4 max(2 N C + T (2 C + 2 M),  3 N C)             covariance on a CPU: the whole block goes in chunks;
+                                                         the class token is put in front of tokens with positions
 
-    With M = 4 C the MLP holds 11 N C and decides, for every form but the Performer: at inference, and where softmax
-    has a fused kernel, a cheaper attention saves time and not memory.
+    At inference, and where softmax has a fused kernel, a cheaper attention saves time and not memory.
     """
+    hidden, mlp, tokens = size.hidden, size.mlp, size.tokens
+    chunk = min(tokens, chunk_rows(mlp) // batch) if in_chunks else tokens
+    if in_chunks and resolve_form(form, tokens=tokens, hidden=hidden, heads=size.heads) == "seqnorm-covariance":
+        block = 2 * tokens * hidden + chunk * (2 * hidden + 2 * mlp)
+        return 4 * batch * max(block, 3 * tokens * hidden)
     attention = attention_peak_bytes(
-        form, tokens=size.tokens, hidden=size.hidden, heads=size.heads, batch=batch, in_chunks=in_chunks
+        form, tokens=tokens, hidden=hidden, heads=size.heads, batch=batch, in_chunks=in_chunks
     )
-    rows = 4 * batch * size.tokens
-    return max(rows * (3 * size.hidden + 2 * size.mlp), rows * 2 * size.hidden + attention)
+    return max(4 * batch * (3 * tokens * hidden + 2 * chunk * mlp), 4 * batch * 2 * tokens * hidden + attention)
 
 
 def network_parameters(form: str, size: NetworkSize) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Optional
 
-from monai.networks.blocks import MLPBlock
+import torch
 from monai.networks.layers import DropPath
 from torch import Tensor, nn
 
@@ -19,6 +19,9 @@ from seqnorm_monai.attention import (
     SoftmaxAttention,
     create_attention,
 )
+from seqnorm_monai.functional import in_eager_mode
+from seqnorm_monai.layer_map import layer_map, merged_statistics
+from seqnorm_monai.mlp import MLP, chunk_rows
 
 __all__ = [
     "ATTENTION_KINDS",
@@ -69,13 +72,48 @@ class TransformerBlock(nn.Module):
         self.attention = create_attention(attention, hidden_size, num_heads, path=attention_path)
         self.dropout = nn.Dropout(dropout_rate)
         self.norm2 = nn.LayerNorm(hidden_size, eps=LAYER_NORM_EPS)
-        self.mlp = MLPBlock(hidden_size, mlp_dim, dropout_rate)
+        self.mlp = MLP(hidden_size, mlp_dim, dropout_rate)
         self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, x: Tensor, mask: Optional[Tensor] = None) -> Tensor:
         """Tokens (B, N, C), with an optional mask (B, N) of real tokens, to tokens of the same shape."""
+        if not torch.jit.is_scripting():
+            if mask is None and self._can_go_in_chunks(x):
+                return self._forward_in_chunks(x)
         x = x + self.drop_path(self.dropout(self.attention(self.norm1(x), mask)))
         return x + self.drop_path(self.mlp(self.norm2(x)))
+
+    def _can_go_in_chunks(self, x: Tensor) -> bool:
+        """On a CPU, in eager mode, for inference, where the covariance path is taken, and if no hook would notice."""
+        if torch.is_grad_enabled() or self.training or x.device.type != "cpu" or not in_eager_mode():
+            return False
+        attention = self.attention
+        if not isinstance(attention, SequenceNormAttention) or not attention.takes_covariance_path(x.shape[1]):
+            return False
+        if x.dtype not in (torch.float32, torch.float64) or torch.is_autocast_enabled("cpu"):
+            return False
+        return not any(module._forward_hooks or module._forward_pre_hooks for module in self.modules())
+
+    def _forward_in_chunks(self, x: Tensor) -> Tensor:
+        """The block in two passes over its tokens, statistics and application, with nothing wide but its result.
+
+        Between the two passes the tokens meet in nothing but their statistics, so all arrays of a chunk stay in the
+        processor's cache. :mod:`seqnorm_monai.streaming` is the same for tokens that do not fit the memory.
+        """
+        rows = max(1, chunk_rows(self.mlp.linear1.out_features) // x.shape[0])
+        # a MetaTensor would copy its meta data with every slice
+        chunks = x.as_subclass(Tensor).split(rows, dim=1)
+        for dtype in (x.dtype, torch.float64):
+            statistics = merged_statistics((self.norm1(chunk) for chunk in chunks), dtype=dtype)
+            mapped, trusted = layer_map(self.attention, statistics)
+            if trusted:
+                break
+        mapped = mapped.to(x.dtype)
+        y = torch.empty_like(x)
+        for chunk, out in zip(chunks, y.as_subclass(Tensor).split(rows, dim=1)):
+            torch.add(chunk, mapped.apply(self.norm1(chunk)), out=out)
+            out += self.mlp(self.norm2(out))
+        return y
 
 
 class PatchEmbedding(nn.Module):

@@ -26,8 +26,9 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from seqnorm_monai.attention import SequenceNormAttention
 from seqnorm_monai.functional import TokenStatistics, merge_statistics
+from seqnorm_monai.layer_map import LayerMap, chunk_statistics, layer_map
 from seqnorm_monai.networks import SeqNormViT
-from seqnorm_monai.tokenwise import LayerMap, apply_block, branch_scales, check_network, chunk_statistics, layer_map
+from seqnorm_monai.tokenwise import apply_block, branch_scales, check_network
 
 
 class SumOverProcesses(Function):

@@ -33,6 +33,7 @@ from seqnorm_monai.functional import (
     token_mean,
     token_statistics,
 )
+from seqnorm_monai.mixing import NormalisedMixing
 
 # Up to this ratio of cancelling terms to variances (functional.map_and_cancellation) statistics of float32 lead to
 # at most twice the literal form's error in the output and in every gradient; measured over weights that whiten the
@@ -118,6 +119,12 @@ def projected_attention(
     wide, counts = at_least_float32(x), token_count(x, mask)
     qkv = F.linear(deviations(wide, mask, token_mean(wide, mask, counts)).to(x.dtype), qkv_weight)
     dtype = qkv.dtype
+    if not torch.jit.is_scripting():
+        if in_eager_mode() and dtype == wide.dtype:
+            # a MetaTensor would look for one image's meta data behind every slice of a batch
+            o = NormalisedMixing.apply(qkv.as_subclass(Tensor), counts, affine_weight, affine_bias, num_heads, eps)
+            y = F.linear(o, out_weight, out_bias)
+            return y if mask is None else y.masked_fill(~mask.unsqueeze(2), 0.0)
     count = counts.clamp_min(1).to(wide.dtype).unsqueeze(1)
     variance = at_least_float32(qkv).square().sum(dim=1) / count
     scale = (affine_weight.flatten() * torch.rsqrt(variance + eps)).unflatten(1, (3, num_heads, -1))

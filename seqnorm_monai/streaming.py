@@ -20,10 +20,11 @@ from tqdm import tqdm
 
 from seqnorm_monai.functional import TokenStatistics
 from seqnorm_monai.image_source import Prepare, RegionImage, open_image, read_tile, tiles
+from seqnorm_monai.layer_map import LayerMap, StatisticsSum, layer_map
 from seqnorm_monai.networks import SeqNormViT
 from seqnorm_monai.progress import Progress, fingerprint
 from seqnorm_monai.token_store import TokenStore, TokenStores
-from seqnorm_monai.tokenwise import LayerMap, StatisticsSum, apply_block, branch_scales, check_network, layer_map
+from seqnorm_monai.tokenwise import apply_block, branch_scales, check_network
 
 CHUNK_TOKENS = 4096  # their MLP's hidden layer, 12 MiB for ViT-Ti, stays in a last-level cache
 

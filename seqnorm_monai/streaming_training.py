@@ -26,9 +26,10 @@ from tqdm import tqdm
 from seqnorm_monai.attention import SequenceNormAttention
 from seqnorm_monai.functional import TokenStatistics, apply_affine_map
 from seqnorm_monai.image_source import Prepare, open_image
+from seqnorm_monai.layer_map import LayerMap, layer_map
 from seqnorm_monai.streaming import CHUNK_TOKENS, Stream
 from seqnorm_monai.token_store import TokenStore, TokenStores
-from seqnorm_monai.tokenwise import LayerMap, apply_block, branch_scales, check_network, layer_map
+from seqnorm_monai.tokenwise import apply_block, branch_scales, check_network
 
 Loss = Callable[[Tensor], Tensor]
 Scales = list[tuple[Tensor, Tensor]]

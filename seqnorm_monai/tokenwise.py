@@ -9,33 +9,13 @@ Shapes: batch B, tokens N, hidden C.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 
 from seqnorm_monai.attention import SequenceNormAttention
-from seqnorm_monai.functional import (
-    TokenStatistics,
-    apply_affine_map,
-    map_and_cancellation,
-    merge_statistics,
-    token_statistics,
-)
+from seqnorm_monai.layer_map import LayerMap
 from seqnorm_monai.layers import TransformerBlock
 from seqnorm_monai.networks import SeqNormViT
-from seqnorm_monai.paths import MAX_CANCELLATION
-
-
-class LayerMap(NamedTuple):
-    """What a sequence-norm attention layer is for one image: Y = (X - m) A + c.
-
-    mean: m, (B, C). weight: A, (B, C, C). bias: c, (B, C). All in float64.
-    """
-
-    mean: Tensor
-    weight: Tensor
-    bias: Tensor
 
 
 def check_network(network: nn.Module) -> None:
@@ -67,49 +47,7 @@ def branch_scales(network: SeqNormViT, batch: int) -> list[tuple[Tensor, Tensor]
     return [(block.drop_path(ones), block.drop_path(ones)) for block in network.blocks]
 
 
-def chunk_statistics(tokens: Tensor, *, wide: bool = False) -> TokenStatistics:
-    """Statistics of some tokens (B, n, C), handed out in float64.
-
-    The products are of float32, with sums in float64, for float32 tokens; of float64 if ``wide``.
-    """
-    with torch.autocast(tokens.device.type, enabled=False):
-        count, mean, covariance = token_statistics(tokens, None, torch.float64 if wide else None)
-    return TokenStatistics(count, mean.double(), covariance.double())
-
-
-class StatisticsSum:
-    """Statistics of tokens that come in chunks, merged in float64; the order of the chunks does not matter."""
-
-    def __init__(self) -> None:
-        self.total: TokenStatistics | None = None
-
-    def add(self, tokens: Tensor, *, wide: bool = False) -> None:
-        part = chunk_statistics(tokens, wide=wide)
-        self.total = part if self.total is None else merge_statistics(self.total, part)
-
-
-def layer_map(attention: SequenceNormAttention, statistics: TokenStatistics) -> tuple[LayerMap, bool]:
-    """The map of a layer, and whether statistics that were multiplied in float32 are good enough for it.
-
-    Where terms of a variance cancel (:func:`seqnorm_monai.functional.map_and_cancellation`) they are not, and the
-    statistics have to be taken again in float64. A small computation, whatever N is; differentiable.
-    """
-    with torch.autocast(statistics.mean.device.type, enabled=False):
-        weight, bias, cancellation = map_and_cancellation(
-            statistics,
-            attention.qkv.weight,
-            attention.affine_weight,
-            attention.affine_bias,
-            attention.out_proj.weight,
-            attention.out_proj.bias,
-            attention.num_heads,
-            attention.eps,
-        )
-    return LayerMap(statistics.mean, weight, bias), not bool((cancellation > MAX_CANCELLATION).any())
-
-
 def apply_block(block: TransformerBlock, x: Tensor, mapped: LayerMap, scales: tuple[Tensor, Tensor]) -> Tensor:
     """:class:`~seqnorm_monai.layers.TransformerBlock` for some of an image's tokens, (B, n, C) to (B, n, C)."""
-    attended = apply_affine_map(block.norm1(x), None, mapped.mean, mapped.weight, mapped.bias)
-    x = x + scales[0] * attended
+    x = x + scales[0] * mapped.apply(block.norm1(x))
     return x + scales[1] * block.mlp(block.norm2(x))

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from seqnorm_monai import parallel, tokenwise
+from seqnorm_monai import parallel, layer_map
 from seqnorm_monai.networks import SeqNormViT
 from seqnorm_monai.parallel import SequenceParallel, average_gradients, forward_parallel, own_rows
 from tests.streaming_tools import gradient_errors, gradients, relative, streamed_network
@@ -65,7 +65,7 @@ def equality(group: dist.ProcessGroup | None) -> dict[str, dict[str, float]]:
     # as if statistics of float32 never were good enough: they are taken again in float64
     net = streamed_network(torch.float32, 2, "sincos").train()
     x = torch.randn(2, 3, 44, 56, generator=torch.Generator().manual_seed(5))
-    with mock.patch.object(tokenwise, "MAX_CANCELLATION", 0.0):
+    with mock.patch.object(layer_map, "MAX_CANCELLATION", 0.0):
         found["torch.float32 cancelling"] = compare(net, x, group, own_rows(44, 4, group))
     return found
 

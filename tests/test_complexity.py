@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
-from seqnorm_monai import complexity
+from seqnorm_monai import complexity, mlp
 from seqnorm_monai.complexity import FORMS, NetworkSize
 from seqnorm_monai.layers import create_attention
 from seqnorm_monai.networks import SeqNormViT
@@ -84,7 +84,7 @@ def counted_multiply_adds(module: nn.Module, x: Tensor) -> tuple[int, int]:
 
 
 def probes(form: str, *, tokens: int, hidden: int, heads: int) -> int:
-    """The covariance path asks for the type of a product with a product of one number, which counts."""
+    """The covariance path asks for the type of a product with a product of one number, which counts; so does an MLP."""
     return int(complexity.resolve_form(form, tokens=tokens, hidden=hidden, heads=heads) == "seqnorm-covariance")
 
 
@@ -149,7 +149,7 @@ def test_network_is_exact(form: str, batch: int) -> None:
     grid = (11, 7)
     model, size = network(form, grid)
     forward, backward = counted_multiply_adds(model, image(grid, batch))
-    asked = LAYERS * probes(form, tokens=size.tokens, hidden=size.hidden, heads=size.heads)
+    asked = LAYERS * (1 + probes(form, tokens=size.tokens, hidden=size.hidden, heads=size.heads))
     assert forward == batch * complexity.network_multiply_adds(form, size) + asked
     assert backward == batch * complexity.network_backward_multiply_adds(form, size)
     assert counted_kept_bytes(model, image(grid, batch)) == complexity.network_kept_bytes(form, size, batch=batch)
@@ -180,7 +180,20 @@ def test_peak_of_network(form: str) -> None:
     grid = (71, 67)
     model, size = network(form, grid)
     x = image(grid, 1)
-    assert_peak(form, counted_peak_bytes(lambda: model(x)), complexity.network_peak_bytes(form, size))
+    assert_peak(form, counted_peak_bytes(lambda: model.eval()(x)), complexity.network_peak_bytes(form, size))
+
+
+def test_peak_of_network_in_several_chunks() -> None:
+    """An MLP of 41 takes 102,300 tokens at a time, so a chunk is made smaller here."""
+    grid = (71, 67)
+    model, size = network("seqnorm", grid)
+    x = image(grid, 1)
+    expected = complexity.network_peak_bytes("seqnorm", size, in_chunks=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mlp, "CHUNK_NUMBERS", 41 * 1009)
+        chunked = complexity.network_peak_bytes("seqnorm", size)
+        assert chunked < 0.8 * expected
+        assert_peak("seqnorm", counted_peak_bytes(lambda: model.eval()(x)), chunked)
 
 
 def test_numbers_of_vit_small() -> None:

@@ -8,6 +8,7 @@ import itertools
 
 import pytest
 import torch
+from monai.data import MetaTensor, decollate_batch, list_data_collate
 from torch import Tensor, nn
 
 from seqnorm_monai.layers import ATTENTION_KINDS, ATTENTION_PATHS
@@ -242,3 +243,21 @@ def test_refuses_arguments_that_do_not_fit(changes: dict, message: str) -> None:
         SeqNormViT(**arguments, unknown=1)
     with pytest.raises(ValueError, match="tiny, small, base"):
         create_network("huge", in_channels=1, img_size=32, patch_size=8, num_classes=2)
+
+
+@pytest.mark.parametrize("path", ATTENTION_PATHS)
+def test_a_batch_of_meta_tensors_keeps_its_meta_data(path: str) -> None:
+    """As MONAI's loaders collate it: one dictionary of lists for the batch, decollated behind the network."""
+    net = network().eval()
+    for block in net.blocks:
+        block.attention.path = path
+    items = [{"image": MetaTensor(image, meta={"filename_or_obj": name})} for image, name in zip(images(), "ab")]
+    batch = list_data_collate(items)["image"]
+    expected = net(images())
+    with torch.no_grad():
+        predicted = net(batch)
+    for logits, row, name in zip(decollate_batch(predicted), expected, "ab", strict=True):
+        assert logits.meta["filename_or_obj"] == name
+        assert_close(logits.as_tensor(), row.detach(), 1e-5)
+    net(batch).sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in net.parameters())

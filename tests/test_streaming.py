@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqnorm_monai import streaming, tokenwise
+from seqnorm_monai import layer_map, streaming, tokenwise
 from seqnorm_monai.image_source import CroppedImage, open_image, tiles
 from seqnorm_monai.positions import create_positions
 from seqnorm_monai.streaming import stream_forward
@@ -86,7 +86,7 @@ def test_statistics_are_taken_again_where_float32_cancels() -> None:
         net.blocks[1].norm1.weight.fill_(1.0)
     x, image = image_of(torch.float32)
     wide = []
-    with mock.patch.object(tokenwise, "chunk_statistics", wraps=tokenwise.chunk_statistics) as taken:
+    with mock.patch.object(layer_map, "chunk_statistics", wraps=layer_map.chunk_statistics) as taken:
         logits = quiet(net, image, chunk_tokens=47)
         wide = [call.kwargs["wide"] for call in taken.call_args_list]
     assert any(wide) and not all(wide)
