@@ -26,10 +26,11 @@ UNREADABLE = "unreadable"
 
 @dataclass(frozen=True)
 class Rejection:
-    """A file without a prediction, and why in one line."""
+    """A file without a prediction, and why in one line; `set_aside` if it is in order but none was asked for."""
 
     path: str
     reason: str
+    set_aside: bool = False
 
 
 def find_files(folder: str | os.PathLike[str], *, exclude: Sequence[str] = ()) -> list[dict[str, str]]:
@@ -134,7 +135,7 @@ class AccountedDataset(Dataset):
         try:
             sample = super()._transform(index)
         except Exception as error:
-            return Rejection(path, reason_of(error, self.transform))
+            return Rejection(path, reason_of(error, self.transform), is_set_aside(error))
         if not isinstance(sample, dict):
             raise TypeError(f"argument transform must return one dict per item; got {type(sample).__name__}")
         return {**sample, PATH: path}
@@ -235,6 +236,11 @@ def reason_of(error: BaseException, transform: Compose) -> str:
             break
         where = wrappers[str(origin)]
     return f"{type(origin).__name__} in {where}"
+
+
+def is_set_aside(error: BaseException) -> bool:
+    """Whether the failure says of itself that the file is in order, by the attribute `set_aside`."""
+    return any(getattr(link, "set_aside", False) is True for link in _chain(error))
 
 
 def one_line(text: str) -> str:

@@ -238,15 +238,19 @@ class NetworkSize:
 
 
 def network_multiply_adds(form: str, size: NetworkSize) -> int:
-    """Multiply-adds of the network for one image, forward.
+    """Multiply-adds of the network for one image, forward, where gradients are wanted.
 
     ::
 
-        (N - 1) P C + layers (attention + 2 N C M) + C classes        P: numbers in a patch
+        (N - 1) P C + layers attention + (N (layers - 1) + 1) 2 C M + C classes        P: numbers in a patch
+
+    In the last layer the class token alone goes through the MLP; without gradients on a CPU it alone goes through the
+    map of the covariance path too, which saves (N - 1) C^2 more.
     """
     attention = attention_multiply_adds(form, tokens=size.tokens, hidden=size.hidden, heads=size.heads)
-    block = attention + 2 * size.tokens * size.hidden * size.mlp
-    return size.patches * size.patch_numbers * size.hidden + size.layers * block + size.hidden * size.classes
+    mlp = 2 * (size.tokens * (size.layers - 1) + 1) * size.hidden * size.mlp
+    ends = size.patches * size.patch_numbers * size.hidden + size.hidden * size.classes
+    return ends + size.layers * attention + mlp
 
 
 def network_backward_multiply_adds(form: str, size: NetworkSize) -> int:
@@ -254,27 +258,30 @@ def network_backward_multiply_adds(form: str, size: NetworkSize) -> int:
 
     ::
 
-        (N - 1) P C + layers (attention backward + 4 N C M) + 2 C classes
+        (N - 1) P C + layers attention backward + (N (layers - 1) + 1) 4 C M + 2 C classes
     """
     attention = attention_backward_multiply_adds(form, tokens=size.tokens, hidden=size.hidden, heads=size.heads)
-    block = attention + 4 * size.tokens * size.hidden * size.mlp
-    return size.patches * size.patch_numbers * size.hidden + size.layers * block + 2 * size.hidden * size.classes
+    mlp = 4 * (size.tokens * (size.layers - 1) + 1) * size.hidden * size.mlp
+    ends = size.patches * size.patch_numbers * size.hidden + 2 * size.hidden * size.classes
+    return ends + size.layers * attention + mlp
 
 
-def network_kept_bytes(form: str, size: NetworkSize, *, batch: int = 1) -> int:
+def network_kept_bytes(form: str, size: NetworkSize, *, batch: int = 1, recompute_gelu: bool = False) -> int:
     """Bytes that the network keeps for its backward pass: the input image among them, parameters not.
 
     For each image, numbers of 4 bytes::
 
-        (N - 1) P + layers (attention + N (3 C + M + 4)) + N (2 C + 2)
+        (N - 1) P + layers (attention + N (C + 2)) + (N (layers - 1) + 1) (2 C + 2 M + 2) + 2 C + 2
 
-    which is the image; in each block the inputs, means and deviations of two layer norms and two arrays of the
-    MLP; and the last layer norm with its output.
+    which is the image; in each block the input, means and deviations of a layer norm; of the tokens that go through the
+    MLP those of another and three arrays; and the last layer norm with its output, for the class token. With
+    ``recompute_gelu`` M stands for 2 M.
     """
     tokens, hidden = size.tokens, size.hidden
     attention = attention_kept_bytes(form, tokens=tokens, hidden=hidden, heads=size.heads, batch=batch)
-    rest = size.patches * size.patch_numbers + tokens * (2 * hidden + 2)
-    rest += size.layers * tokens * (3 * hidden + size.mlp + 4)
+    wide = size.mlp * (1 if recompute_gelu else 2)
+    rest = size.patches * size.patch_numbers + size.layers * tokens * (hidden + 2) + 2 * hidden + 2
+    rest += (tokens * (size.layers - 1) + 1) * (2 * hidden + wide + 2)
     return size.layers * attention + 4 * batch * rest
 
 

@@ -54,6 +54,7 @@ class TransformerBlock(nn.Module):
         dropout_rate: on the attention's output and inside the MLP; in training alone. There is no dropout on
             attention weights, because only softmax attention has any.
         drop_path_rate: chance that a residual branch is left out for an image (stochastic depth, arXiv 1603.09382).
+        recompute_gelu: keep less for the backward pass (:class:`seqnorm_monai.mlp.MLP`).
     """
 
     def __init__(
@@ -66,22 +67,31 @@ class TransformerBlock(nn.Module):
         attention_path: str = "auto",
         dropout_rate: float = 0.0,
         drop_path_rate: float = 0.0,
+        recompute_gelu: bool = False,
     ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(hidden_size, eps=LAYER_NORM_EPS)
         self.attention = create_attention(attention, hidden_size, num_heads, path=attention_path)
         self.dropout = nn.Dropout(dropout_rate)
         self.norm2 = nn.LayerNorm(hidden_size, eps=LAYER_NORM_EPS)
-        self.mlp = MLP(hidden_size, mlp_dim, dropout_rate)
+        self.mlp = MLP(hidden_size, mlp_dim, dropout_rate, recompute_gelu=recompute_gelu)
         self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, x: Tensor, mask: Optional[Tensor] = None) -> Tensor:
         """Tokens (B, N, C), with an optional mask (B, N) of real tokens, to tokens of the same shape."""
         if not torch.jit.is_scripting():
             if mask is None and self._can_go_in_chunks(x):
-                return self._forward_in_chunks(x)
+                return self._forward_in_chunks(x, x.shape[1])
         x = x + self.drop_path(self.dropout(self.attention(self.norm1(x), mask)))
         return x + self.drop_path(self.mlp(self.norm2(x)))
+
+    def read_out(self, x: Tensor) -> Tensor:
+        """The first token of what ``forward`` gives, (B, N, C) to (B, 1, C): no other one goes through the MLP."""
+        if not torch.jit.is_scripting():
+            if self._can_go_in_chunks(x):
+                return self._forward_in_chunks(x, 1)
+        first = x[:, :1] + self.drop_path(self.dropout(self.attention(self.norm1(x))[:, :1]))
+        return first + self.drop_path(self.mlp(self.norm2(first)))
 
     def _can_go_in_chunks(self, x: Tensor) -> bool:
         """On a CPU, in eager mode, for inference, where the covariance path is taken, and if no hook would notice."""
@@ -94,8 +104,8 @@ class TransformerBlock(nn.Module):
             return False
         return not any(module._forward_hooks or module._forward_pre_hooks for module in self.modules())
 
-    def _forward_in_chunks(self, x: Tensor) -> Tensor:
-        """The block in two passes over its tokens, statistics and application, with nothing wide but its result.
+    def _forward_in_chunks(self, x: Tensor, wanted: int) -> Tensor:
+        """The first tokens of the block in two passes, statistics and application, with nothing wide but the result.
 
         Between the two passes the tokens meet in nothing but their statistics, so all arrays of a chunk stay in the
         processor's cache. :mod:`seqnorm_monai.streaming` is the same for tokens that do not fit the memory.
@@ -109,8 +119,8 @@ class TransformerBlock(nn.Module):
             if trusted:
                 break
         mapped = mapped.to(x.dtype)
-        y = torch.empty_like(x)
-        for chunk, out in zip(chunks, y.as_subclass(Tensor).split(rows, dim=1)):
+        y = torch.empty_like(x[:, :wanted])
+        for chunk, out in zip(x.as_subclass(Tensor)[:, :wanted].split(rows, dim=1), y.as_subclass(Tensor).split(rows, dim=1)):
             torch.add(chunk, mapped.apply(self.norm1(chunk)), out=out)
             out += self.mlp(self.norm2(out))
         return y

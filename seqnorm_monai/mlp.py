@@ -1,8 +1,9 @@
 """The block's MLP, a few tokens at a time: its wide hidden layer stays in the processor's cache.
 
 The hidden layer is four times as wide as the tokens: as a whole, and once more behind the GELU, it is the largest
-array of the network. A token's MLP needs no other token, so on a CPU the tokens are taken in chunks. The backward pass
-makes the GELU again from what went into it, which saves a third of what a block with the covariance path keeps.
+array of the network. A token's MLP needs no other token, so on a CPU the tokens are taken in chunks. Where gradients are
+wanted, the backward pass may make the GELU again from what went into it: that saves a third of what a block with the
+covariance path keeps, and costs a few hundredths of a step.
 
 Shapes: tokens T (all axes but the last), hidden C, MLP width M.
 """
@@ -77,19 +78,35 @@ class ChunkedMLP(Function):
 class MLP(MLPBlock):
     """MONAI's ``MLPBlock`` (the ViT's: linear, GELU, linear), computed in chunks where that helps.
 
-    A graph (script, trace, export, compiled), active dropout and hooks on its parts have it run as MONAI wrote it.
+    That is without gradients, or with them if ``recompute_gelu`` is set. A graph (script, trace, export, compiled),
+    active dropout and hooks on its parts have it run as MONAI wrote it.
+
+    Args:
+        hidden_size: C.
+        mlp_dim: M.
+        dropout_rate: behind each linear layer, in training alone.
+        recompute_gelu: keep the GELU's input only, and not its output, for the backward pass.
     """
+
+    def __init__(
+        self, hidden_size: int, mlp_dim: int, dropout_rate: float = 0.0, *, recompute_gelu: bool = False
+    ) -> None:
+        super().__init__(hidden_size, mlp_dim, dropout_rate)
+        self.recompute_gelu = recompute_gelu
 
     def forward(self, x: Tensor) -> Tensor:
         if not torch.jit.is_scripting():
-            if in_eager_mode() and self._is_plain():
+            if in_eager_mode() and self._goes_in_chunks():
                 return self._forward_in_chunks(x)
         x = self.fn(self.linear1(x))
         return self.drop2(self.linear2(self.drop1(x)))
 
-    def _is_plain(self) -> bool:
-        dropout = self.training and (self.drop1.p > 0 or self.drop2.p > 0)
-        return not dropout and not any(part._forward_hooks or part._forward_pre_hooks for part in self.children())
+    def _goes_in_chunks(self) -> bool:
+        if torch.is_grad_enabled() and not self.recompute_gelu:
+            return False
+        if self.training and (self.drop1.p > 0 or self.drop2.p > 0):
+            return False
+        return not any(part._forward_hooks or part._forward_pre_hooks for part in self.children())
 
     def _forward_in_chunks(self, x: Tensor) -> Tensor:
         # a MetaTensor would look for one image's meta data behind every slice of a batch

@@ -55,6 +55,7 @@ class SeqNormViT(nn.Module):
         pos_embed: ``sincos`` (computed for any grid) or ``learnable`` (resampled to it).
         dropout_rate: on the embedded tokens, each attention's output and in the MLPs; in training alone.
         drop_path_rate: stochastic depth of the last block; it grows linearly from 0 at the first.
+        recompute_gelu: train with a third less memory for a few hundredths more time (:mod:`seqnorm_monai.mlp`).
 
     Raises:
         ValueError: for sizes that do not fit together, and for unknown names.
@@ -77,6 +78,7 @@ class SeqNormViT(nn.Module):
         pos_embed: str = "sincos",
         dropout_rate: float = 0.0,
         drop_path_rate: float = 0.0,
+        recompute_gelu: bool = False,
     ) -> None:
         super().__init__()
         if spatial_dims not in (2, 3):
@@ -105,6 +107,7 @@ class SeqNormViT(nn.Module):
                 attention_path=attention_path,
                 dropout_rate=dropout_rate,
                 drop_path_rate=drop_path_rate * layer / max(num_layers - 1, 1),
+                recompute_gelu=recompute_gelu,
             )
             for layer in range(num_layers)
         )
@@ -165,7 +168,20 @@ class SeqNormViT(nn.Module):
         Raises:
             ValueError: if the number of channels or axes is another, or a size is no multiple of the patch.
         """
-        return self.head(self.forward_features(x)[:, 0])
+        if not torch.jit.is_scripting():
+            if self._is_watched():
+                return self.head(self.forward_features(x)[:, 0])
+        tokens = self.embed(x)
+        last = len(self.blocks) - 1
+        for layer, block in enumerate(self.blocks):
+            # of the last layer nothing but the class token is read
+            tokens = block(tokens) if layer < last else block.read_out(tokens)
+        return self.head(self.norm(tokens)[:, 0])
+
+    def _is_watched(self) -> bool:
+        """Whether a hook wants to see all tokens of the last layer."""
+        modules = [self.norm, *self.blocks[-1].modules()]
+        return any(module._forward_hooks or module._forward_pre_hooks for module in modules)
 
 
 def create_network(
@@ -181,6 +197,7 @@ def create_network(
     pos_embed: str = "sincos",
     dropout_rate: float = 0.0,
     drop_path_rate: float = 0.0,
+    recompute_gelu: bool = False,
 ) -> SeqNormViT:
     """A :class:`SeqNormViT` of a named size: ``tiny``, ``small`` or ``base`` (see :data:`VARIANTS`).
 
@@ -205,4 +222,5 @@ def create_network(
         pos_embed=pos_embed,
         dropout_rate=dropout_rate,
         drop_path_rate=drop_path_rate,
+        recompute_gelu=recompute_gelu,
     )

@@ -72,13 +72,15 @@ class TokenMoments(Function):
         batch, _, hidden = x.shape
         divisor = count.clamp_min(1).unsqueeze(1)
         with torch.autocast(x.device.type, enabled=False):
+            chunks = list(_chunks(x))
             # products of a chunk in `dtype`, sums over chunks in float64: the error does not grow with N
-            mean = x.new_zeros((batch, hidden), dtype=torch.float64)
-            for rows in _chunks(x):
+            summed = torch.float64 if len(chunks) > 1 else dtype
+            mean = x.new_zeros((batch, hidden), dtype=summed)
+            for rows in chunks:
                 mean += _rows(x, mask, rows, dtype).sum(dim=1)
             mean = (mean / divisor).to(dtype)
-            total = x.new_zeros((batch, hidden, hidden), dtype=torch.float64)
-            for rows in _chunks(x):
+            total = x.new_zeros((batch, hidden, hidden), dtype=summed)
+            for rows in chunks:
                 _add_upper_triangle(total, _deviations(x, mask, mean, rows, dtype))
             total /= divisor.unsqueeze(2)
             covariance = (total.triu() + total.triu(1).transpose(1, 2)).to(dtype)

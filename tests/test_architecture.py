@@ -38,6 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "peers": {"attention", "functional", "paths"},
     "complexity": {"mlp", "paths", "peers", "recompute"},
     "benchmarking": {"benchmarking", "attention", "complexity", "files", "networks", "peers", "__version__"},
+    "caching": {"__version__"},
     "dicom": {"dicom"},
     "transforms": {"dicom"},
     "files": set(),

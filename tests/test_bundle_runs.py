@@ -141,6 +141,10 @@ def test_every_file_of_a_mixed_folder_is_accounted_for(trained: Path, tmp_path: 
     for name, word in expected.items():
         assert reasons[name], name
         assert word in reasons[name], name
+    statuses = {Path(row["path"]).name: row["status"] for row in table(results / "files.csv")}
+    assert len(statuses) == len(listed)
+    assert {name for name, status in statuses.items() if status == "predicted"} == {path.name for path in good}
+    assert {name for name, status in statuses.items() if status == "set_aside"} == {"structures.dcm", "slice.dcm"}
     for name in (get_testdata_file("CT_small.dcm"), get_testdata_file("rtstruct.dcm"), good[0]):
         header = pydicom.dcmread(name, stop_before_pixels=True, force=True)
         for value in (str(header.PatientID), str(header.PatientName)):

@@ -84,7 +84,7 @@ def counted_multiply_adds(module: nn.Module, x: Tensor) -> tuple[int, int]:
 
 
 def probes(form: str, *, tokens: int, hidden: int, heads: int) -> int:
-    """The covariance path asks for the type of a product with a product of one number, which counts; so does an MLP."""
+    """The covariance path asks for the type of a product with a product of one number, which counts."""
     return int(complexity.resolve_form(form, tokens=tokens, hidden=hidden, heads=heads) == "seqnorm-covariance")
 
 
@@ -149,11 +149,21 @@ def test_network_is_exact(form: str, batch: int) -> None:
     grid = (11, 7)
     model, size = network(form, grid)
     forward, backward = counted_multiply_adds(model, image(grid, batch))
-    asked = LAYERS * (1 + probes(form, tokens=size.tokens, hidden=size.hidden, heads=size.heads))
+    asked = LAYERS * probes(form, tokens=size.tokens, hidden=size.hidden, heads=size.heads)
     assert forward == batch * complexity.network_multiply_adds(form, size) + asked
     assert backward == batch * complexity.network_backward_multiply_adds(form, size)
     assert counted_kept_bytes(model, image(grid, batch)) == complexity.network_kept_bytes(form, size, batch=batch)
     assert sum(parameter.numel() for parameter in model.parameters()) == complexity.network_parameters(form, size)
+
+
+def test_kept_bytes_with_the_gelu_made_again() -> None:
+    grid = (11, 7)
+    model, size = network("seqnorm", grid)
+    for block in model.blocks:
+        block.mlp.recompute_gelu = True
+    expected = complexity.network_kept_bytes("seqnorm", size, recompute_gelu=True)
+    assert counted_kept_bytes(model, image(grid, 1)) == expected
+    assert expected < complexity.network_kept_bytes("seqnorm", size)
 
 
 @pytest.mark.parametrize("batch", BATCHES)

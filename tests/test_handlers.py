@@ -101,8 +101,8 @@ def test_predictions_and_rejections(folder: Path, net: Net, num_workers: int, ca
     with caplog.at_level(logging.INFO, "seqnorm_monai"):
         for _ in range(2):
             evaluator.run()
-            assert sorted(os.listdir(out)) == ["predictions.csv", "rejected.csv"]
-            again = [(out / name).read_bytes() for name in ("predictions.csv", "rejected.csv")]
+            assert sorted(os.listdir(out)) == ["files.csv", "predictions.csv", "rejected.csv"]
+            again = [(out / name).read_bytes() for name in ("files.csv", "predictions.csv", "rejected.csv")]
             assert first in (None, again)
             first = again
     lines = [record.getMessage() for record in caplog.records if record.name.startswith("seqnorm_monai.handlers")]
@@ -125,6 +125,15 @@ def test_predictions_and_rejections(folder: Path, net: Net, num_workers: int, ca
         {"path": "c.png", "reason": "no, pixel data"},
         {"path": "d.dcm", "reason": "no, pixel data"},
     ]
+    files = table(out / "files.csv")
+    assert list(files[0]) == ["path", "status", "reason", "study", "series"]
+    assert sorted(row["path"] for row in files if row["status"] == "predicted") == sorted(in_order)
+    assert {row["path"]: row["reason"] for row in files if row["status"] == "rejected"} == {
+        "c.png": "no, pixel data",
+        "d.dcm": "no, pixel data",
+    }
+    assert len(files) == 7
+    assert {row["path"]: row["series"] for row in files}["a.dcm"] == "1.2.3"
 
 
 def test_all_rejected(folder: Path, net: Net) -> None:
@@ -182,11 +191,11 @@ def test_a_failed_run_keeps_its_rows_and_no_old_table(folder: Path, net: Net) ->
     evaluator, _ = predicting(folder, Failing())
     with pytest.raises(RuntimeError, match="out of memory"):
         evaluator.run()
-    assert sorted(os.listdir(out)) == ["predictions.partial.csv", "rejected.partial.csv"]
+    assert sorted(os.listdir(out)) == ["files.partial.csv", "predictions.partial.csv", "rejected.partial.csv"]
     kept = table(out / "predictions.partial.csv")
     assert [row["path"] for row in kept] == [row["path"] for row in whole[:2]]
     predicting(folder, net)[0].run()
-    assert sorted(os.listdir(out)) == ["predictions.csv", "rejected.csv"]
+    assert sorted(os.listdir(out)) == ["files.csv", "predictions.csv", "rejected.csv"]
     assert table(out / "predictions.csv") == whole
 
 

@@ -15,7 +15,7 @@ HIDDEN, WIDTH = 5, 13
 
 def both(dropout_rate: float = 0.0, dtype: torch.dtype = torch.float64) -> tuple[mlp.MLP, MLPBlock]:
     torch.manual_seed(1)
-    ours = mlp.MLP(HIDDEN, WIDTH, dropout_rate).to(dtype)
+    ours = mlp.MLP(HIDDEN, WIDTH, dropout_rate, recompute_gelu=True).to(dtype)
     theirs = MLPBlock(HIDDEN, WIDTH, dropout_rate).to(dtype)
     theirs.load_state_dict(ours.state_dict())
     return ours, theirs
@@ -77,6 +77,23 @@ def test_dropout_draws_what_the_plain_block_draws() -> None:
         results.append(module(x))
     assert (results[0] == 0).any()
     assert torch.equal(*results)
+
+
+@pytest.mark.parametrize("recompute_gelu", [False, True])
+def test_what_is_kept_for_the_backward_pass(recompute_gelu: bool) -> None:
+    module = mlp.MLP(HIDDEN, WIDTH, recompute_gelu=recompute_gelu)
+    x = torch.randn(2, 509, HIDDEN, requires_grad=True)
+    own = {parameter.data_ptr() for parameter in module.parameters()}
+    saved: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        if tensor.data_ptr() not in own:
+            saved[tensor.data_ptr()] = tensor.numel()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        module(x)
+    assert sum(saved.values()) == 2 * 509 * (HIDDEN + (1 if recompute_gelu else 2) * WIDTH)
 
 
 def test_hooks_on_its_parts_are_called() -> None:

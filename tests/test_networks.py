@@ -261,3 +261,37 @@ def test_a_batch_of_meta_tensors_keeps_its_meta_data(path: str) -> None:
         assert_close(logits.as_tensor(), row.detach(), 1e-5)
     net(batch).sum().backward()
     assert all(parameter.grad.isfinite().all() for parameter in net.parameters())
+
+
+@pytest.mark.parametrize("path", [*ATTENTION_PATHS, "softmax"])
+@pytest.mark.parametrize("grad", [False, True])
+def test_class_token_of_the_last_layer_is_read_alone(path: str, grad: bool) -> None:
+    """The logits are those of all final tokens, the first of which is read; a hook on the last layer sees them all."""
+    net = network("softmax" if path == "softmax" else "seqnorm").eval()
+    if path != "softmax":
+        for block in net.blocks:
+            block.attention.path = path
+    x = images()
+    with torch.set_grad_enabled(grad):
+        expected = net.head(net.forward_features(x)[:, 0])
+        widths: list[int] = []
+        net.norm.register_forward_pre_hook(lambda module, inputs: widths.append(inputs[0].shape[1]))
+        assert_close(net(x), expected, 1e-5)
+        net.norm._forward_pre_hooks.clear()
+        net.blocks[1].mlp.register_forward_hook(lambda module, inputs, output: widths.append(output.shape[1]))
+        assert_close(net(x), expected, 1e-5)
+    assert widths == [36, 36]
+
+
+def test_training_steps_read_the_class_token_alone_too() -> None:
+    """The gradients are those of the logits of all final tokens."""
+    net, x = network().double(), images().double()
+    results = []
+    for logits in (lambda: net(x), lambda: net.head(net.forward_features(x)[:, 0])):
+        net.zero_grad()
+        logits().square().sum().backward()
+        # attention centres its tokens, so that the bias in front of it does nothing and has a gradient of 0
+        names = [name for name, _ in net.named_parameters() if not name.endswith("norm1.bias")]
+        results.append([net.get_parameter(name).grad for name in names])
+    for ours, plain in zip(*results, strict=True):
+        assert_close(ours, plain, 1e-11)

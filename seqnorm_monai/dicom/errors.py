@@ -11,7 +11,10 @@ class DicomReadError(Exception):
 
     `path` names the file, `reason` says in a few words what is wrong with it, `advice` (may be empty) what to do.
     The text never holds a name, identifier or date out of the header: these messages end up in logs.
+    `set_aside`: the file is in order, and no image of the kind asked for.
     """
+
+    set_aside = False
 
     def __init__(self, path: str | os.PathLike[str], reason: str, advice: str = "") -> None:
         # All arguments, because an exception is pickled as its class and these.
@@ -35,9 +38,17 @@ class NotDicomError(DicomReadError):
 class NoPixelDataError(DicomReadError):
     """A DICOM data set without an image: a report, a structure set, a plan, a directory."""
 
+    set_aside = True
+
 
 class UnsupportedImageError(DicomReadError):
     """A DICOM image, but not of the kind asked for, or described by a contradictory header."""
+
+
+class OtherModalityError(UnsupportedImageError):
+    """An image of a modality that was not asked for."""
+
+    set_aside = True
 
 
 class PixelDecodeError(DicomReadError):

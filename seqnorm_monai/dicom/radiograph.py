@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqnorm_monai.dicom.decode import DECODE_KEYWORDS, PixelLayout, read_layout, read_stored_values
-from seqnorm_monai.dicom.errors import UnsupportedImageError
+from seqnorm_monai.dicom.errors import OtherModalityError, UnsupportedImageError
 from seqnorm_monai.dicom.files import read_header
 from seqnorm_monai.dicom.header import Header
 from seqnorm_monai.dicom.luts import LUT_KEYWORDS, read_modality, read_padding, read_voi
@@ -97,7 +97,7 @@ def _check_modality(header: Header, modalities: Sequence[str] | None) -> None:
         raise TypeError(f"modalities: a sequence of strings is needed, not the string {modalities!r}")
     modality = "" if modalities is None else header.code("Modality")
     if modality and modality not in modalities:
-        raise UnsupportedImageError(header.path, f"Modality {modality}, accepted are {', '.join(modalities)}")
+        raise OtherModalityError(header.path, f"Modality {modality}, accepted are {', '.join(modalities)}")
 
 
 def _pixels(header: Header, layout: PixelLayout, *, apply_voi: bool) -> npt.NDArray[np.float32]:

@@ -1,4 +1,7 @@
-"""Tables of an inference: every file is in the predictions or, with its reason, among the rejections."""
+"""Tables of an inference: every file is in the predictions or, with its reason, among the rejections.
+
+A third table, `files.csv`, has one row for every file, whatever became of it.
+"""
 
 import logging
 import math
@@ -15,21 +18,26 @@ from seqnorm_monai.files import GrowingTable
 from seqnorm_monai.handlers.outputs import decollated, probabilities_of
 
 UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+FILE_COLUMNS = (PATH, "status", "reason", "study", "series")
 
 logger = logging.getLogger(__name__)
 
 
 class PredictionWriter:
-    """`predictions.csv` (path, UIDs, one probability per class) and `rejected.csv` (path, reason) of an evaluator.
+    """`predictions.csv` (path, UIDs, one probability per class), `rejected.csv` (path, reason) and `files.csv`.
+
+    `files.csv` has the columns `path, status, reason, study, series`, one row for every file: `predicted`, `set_aside`
+    (in order, but not to be predicted: another modality, a report, a presentation state) or `rejected`; the UIDs of
+    study and series stand with a prediction.
 
     Rows come in the order of `loader.dataset.data`; paths are relative to `root`, the folder (or file) given to
     `find_files`. The UIDs are read from the metadata of `image` and empty where absent. `pred` of the engine's output
     must be probabilities (classes,): a value that is not finite rejects its image. Every item of the dataset stands in
     one of the two tables; what the run did not reach is rejected with that reason.
 
-    Rows go to `predictions.partial.csv` and `rejected.partial.csv` as they come, and the tables get their names, whole,
-    when the run completes. Tables of an earlier run are removed at the start. So after a failure or a kill the rows so
-    far are in the partial files, and nothing looks like a complete result.
+    Rows go to `predictions.partial.csv` and so on as they come, and the tables get their names, whole, when the run
+    completes. Tables of an earlier run are removed at the start. So after a failure or a kill the rows so far are in
+    the partial files, and nothing looks like a complete result.
 
     Raises, while running: `ValueError` when `pred` has another shape or lies outside [0, 1].
     """
@@ -49,6 +57,7 @@ class PredictionWriter:
         self.loader = loader
         self._predictions = GrowingTable(Path(output_dir) / "predictions.csv", [PATH, *UIDS, *self.class_names])
         self._rejections = GrowingTable(Path(output_dir) / "rejected.csv", [PATH, "reason"])
+        self._files = GrowingTable(Path(output_dir) / "files.csv", FILE_COLUMNS)
         self._pending: Counter[str] = Counter()
         self._num_taken = 0
 
@@ -61,8 +70,8 @@ class PredictionWriter:
     def _start(self, _engine: Engine) -> None:
         self._pending = Counter(str(item[IMAGE]) for item in self.loader.dataset.data)
         self._num_taken = 0
-        self._predictions.start()
-        self._rejections.start()
+        for table in (self._predictions, self._rejections, self._files):
+            table.start()
 
     def _collect(self, engine: Engine) -> None:
         rows, rejections = [], []
@@ -76,13 +85,14 @@ class PredictionWriter:
             else:
                 rejections.append(Rejection(path, "the output of the network is not a finite number"))
         self._predictions.append(rows)
+        self._files.append([row[0], "predicted", "", row[1], row[2]] for row in rows)
         self._reject(rejections)
         self._take_rejections()
 
     def _finish(self, _engine: Engine) -> None:
         self._take_rejections()
         self._reject([Rejection(path, "not processed: the run ended before") for path in self._pending.elements()])
-        for table in (self._predictions, self._rejections):
+        for table in (self._predictions, self._rejections, self._files):
             table.finish()
         logger.info(
             "%d files: %d predictions in %s, %d rejections in %s",
@@ -100,7 +110,12 @@ class PredictionWriter:
         self._reject(new)
 
     def _reject(self, rejections: Sequence[Rejection]) -> None:
-        self._rejections.append([self._relative(rejection.path), rejection.reason] for rejection in rejections)
+        paths = [self._relative(rejection.path) for rejection in rejections]
+        self._rejections.append([path, rejection.reason] for path, rejection in zip(paths, rejections))
+        self._files.append(
+            [path, "set_aside" if rejection.set_aside else "rejected", rejection.reason, "", ""]
+            for path, rejection in zip(paths, rejections)
+        )
         self._pending.subtract(rejection.path for rejection in rejections)
 
     def _relative(self, path: str) -> str:
