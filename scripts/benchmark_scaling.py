@@ -3,7 +3,8 @@
     python scripts/benchmark_scaling.py --output scaling.csv
     python scripts/benchmark_scaling.py --device cuda --dtype bfloat16 --training 1024 2048 4096 --output scaling.csv
 
-The figure 2 of Khader et al. (arXiv 2406.01314): a step of training (forward, loss, backward, AdamW) and an
+"-plain" puts a form into a ViT as it is commonly written, all others into ours: without gradients the MLP goes in
+chunks, and the last layer's takes the class token alone. The figure 2 of Khader et al. (arXiv 2406.01314): a step of training (forward, loss, backward, AdamW) and an
 inference, for square grey images of the sizes named; 224x4 is 224 pixels at a batch of 4. scripts/plot_scaling.py
 draws the CSV. The tables read as those of scripts/benchmark_attention.py. "added MB" of a training step is the larger
 of two peaks: all activations, at the end of the forward pass, and the gradients with AdamW's two moments, 12 bytes for
@@ -20,7 +21,10 @@ from seqnorm_monai.benchmarking.cases import NetworkCase
 from seqnorm_monai.benchmarking.options import create_parser, run_benchmark
 from seqnorm_monai.networks import VARIANTS
 
-KINDS = ("seqnorm", "seqnorm-literal", "sima", "softmax", "linear", "xcit", "performer")
+KINDS = (
+    *("seqnorm", "seqnorm-literal", "sima", "softmax", "linear", "xcit", "performer"),
+    *("seqnorm-literal-plain", "sima-plain", "softmax-plain"),
+)
 SIZES = ((224, 4), (224, 1), (512, 1), (1024, 1), (2048, 1))
 
 

@@ -24,6 +24,7 @@ MODES = ("inference", "training")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 # one grey image, as a radiograph, and a common number of findings
 CHANNELS, CLASSES = 1, 14
+PLAIN = "-plain"
 
 Step = Callable[[], None]
 
@@ -53,6 +54,16 @@ def replace_attention(network: SeqNormViT, form: str) -> SeqNormViT:
     return network
 
 
+def run_as_written(network: SeqNormViT) -> SeqNormViT:
+    """Have a network computed as a plain ViT is written: each MLP in one piece, all tokens through the last layer.
+
+    Its blocks do so if there is a forward hook in them; this puts one there that does nothing.
+    """
+    for block in network.blocks:
+        block.mlp.fn.register_forward_hook(lambda module, inputs, output: None)
+    return network
+
+
 def _check_name(name: str, value: str, known: object) -> None:
     if value not in known:
         raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
@@ -62,7 +73,7 @@ def _check_name(name: str, value: str, known: object) -> None:
 class Case:
     """What layers and networks share.
 
-    form: of attention. mode: ``inference`` (forward, no gradients) or ``training``. batch: images. device: ``cpu`` or
+    form: of attention, and for a network with PLAIN behind it: in a plain ViT (:func:`run_as_written`). mode: ``inference`` (forward, no gradients) or ``training``. batch: images. device: ``cpu`` or
     ``cuda``. dtype: ``float32``, or ``bfloat16`` under autocast. compiled: through ``torch.compile``.
     """
 
@@ -74,21 +85,29 @@ class Case:
     compiled: bool = False
 
     def __post_init__(self) -> None:
-        _check_name("form", self.form, complexity.FORMS)
+        _check_name("form", self.attention_form, complexity.FORMS)
         _check_name("mode", self.mode, MODES)
         _check_name("dtype", self.dtype, DTYPES)
         if self.batch < 1:
             raise ValueError(f"batch must be at least 1, got {self.batch}")
 
     @property
+    def is_plain(self) -> bool:
+        return self.form.endswith(PLAIN)
+
+    @property
+    def attention_form(self) -> str:
+        return self.form.removesuffix(PLAIN)
+
+    @property
     def counted_form(self) -> str:
         """The form whose cost this case has: a compiled graph of ``seqnorm`` holds the projected path."""
-        return "seqnorm-projected" if self.compiled and self.form == "seqnorm" else self.form
+        return "seqnorm-projected" if self.compiled and self.form == "seqnorm" else self.attention_form
 
     @property
     def has_closed_memory(self) -> bool:
-        """Whether the closed forms of the memory hold: they are for eager mode in float32."""
-        return not self.compiled and self.dtype == "float32"
+        """Whether the closed forms of the memory hold: they are for eager mode in float32 and our blocks."""
+        return not self.compiled and self.dtype == "float32" and not self.is_plain
 
     def precision(self) -> AbstractContextManager[object]:
         """Autocast, on for any type but float32."""
@@ -206,17 +225,20 @@ class NetworkCase(Case):
 
     def network(self) -> nn.Module:
         """The network; peers stand in the place of the softmax attention of a plain ViT."""
-        kind, _, path = self.form.partition("-")
+        form = self.attention_form
+        kind, _, path = form.partition("-")
         model = create_network(
             self.variant,
             in_channels=CHANNELS,
             img_size=self.image_size,
             patch_size=self.patch_size,
             num_classes=CLASSES,
-            attention="softmax" if self.form in PEERS else kind,
+            attention="softmax" if form in PEERS else kind,
             attention_path=path or "auto",
         )
-        return replace_attention(model, self.form) if self.form in PEERS else model
+        if form in PEERS:
+            replace_attention(model, form)
+        return run_as_written(model) if self.is_plain else model
 
     def build(self) -> Step:
         torch.manual_seed(0)
@@ -256,10 +278,12 @@ class NetworkCase(Case):
         )
 
     def multiply_adds(self) -> int:
-        count = complexity.network_multiply_adds(self.counted_form, self.size)
+        count, size = complexity.network_multiply_adds(self.counted_form, self.size), self.size
+        # the last layer's MLP for the other tokens
+        rest = 2 * size.patches * size.hidden * size.mlp if self.is_plain else 0
         if self.mode == "training":
-            count += complexity.network_backward_multiply_adds(self.counted_form, self.size)
-        return self.batch * count
+            count += complexity.network_backward_multiply_adds(self.counted_form, size) + 2 * rest
+        return self.batch * (count + rest)
 
     def kept_bytes(self) -> int:
         return complexity.network_kept_bytes(self.counted_form, self.size, batch=self.batch)

@@ -17,11 +17,12 @@ from seqnorm_monai.files import GrowingTable
 
 def create_parser(description: str, *, kinds: Sequence[str]) -> argparse.ArgumentParser:
     """A parser with the options of every benchmark; ``kinds`` are the forms that run if none is named."""
+    known = tuple(dict.fromkeys((*FORMS, *kinds)))
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--dtype", choices=tuple(DTYPES), default="float32", help="bfloat16: under autocast")
     parser.add_argument("--compile", action="store_true", help="through torch.compile")
-    parser.add_argument("--kinds", nargs="+", choices=FORMS, default=list(kinds), metavar="KIND", help=", ".join(FORMS))
+    parser.add_argument("--kinds", nargs="+", choices=known, default=list(kinds), metavar="KIND", help=", ".join(known))
     parser.add_argument("--repeats", type=int, default=5, help="rounds; each runs every kind once (default 5)")
     parser.add_argument("--warm-up", type=int, default=1, help="steps of each kind before the rounds (default 1)")
     parser.add_argument(

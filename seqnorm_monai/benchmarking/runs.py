@@ -205,17 +205,17 @@ def format_table(rows: Sequence[Row]) -> str:
     )
     lines = [
         title,
-        f"{'form':<20}{'median s':>10}{'min':>10}{'max':>10}{'x ours':>8}{'rate':>7}{'added MB':>10}{'formula MB':>12}",
+        f"{'form':<22}{'median s':>10}{'min':>10}{'max':>10}{'x ours':>8}{'rate':>7}{'added MB':>10}{'formula MB':>12}",
     ]
     for row in rows:
         if not row["seconds_median"]:
-            lines.append(f"{row['form']:<20}  {row['skipped']}")
+            lines.append(f"{row['form']:<22}  {row['skipped']}")
             continue
         seconds = "".join(f"{float(row[f'seconds_{name}']):>10.4g}" for name in ("median", "min", "max"))
         ratio = f"{float(row['times_ours']):.2f}" if row["times_ours"] else ""
         formula = _megabytes(row["kept_bytes_formula"] or row["inference_peak_bytes_formula"])
         lines.append(
-            f"{row['form']:<20}{seconds}{ratio:>8}{float(row['share_of_matrix_rate']):>7.0%}"
+            f"{row['form']:<22}{seconds}{ratio:>8}{float(row['share_of_matrix_rate']):>7.0%}"
             f"{_megabytes(row['added_bytes']):>10}{formula:>12}  {row['skipped']}".rstrip()
         )
     return "\n".join(lines)
