@@ -9,11 +9,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from monai.data import CacheDataset, PersistentDataset
 from monai.data.utils import pickle_hashing
 from monai.transforms import Compose, RandomizableTrait, Transform
 
 from seqnorm_monai import __version__
+
+# a MetaTensor's meta data hold small arrays; torch loads nothing but tensors and what is named here
+_NUMPY = [np.ndarray, np.dtype, np.empty(0).__reduce__()[0]]
+_NUMPY += [type(np.dtype(name)) for name in ("bool", "uint8", "int16", "int32", "int64", "float32", "float64")]
 
 
 def item_hash(item: Mapping[str, Any]) -> bytes:
@@ -58,7 +64,8 @@ class CachedDataset(CacheDataset):
     def set_data(self, data: Sequence[Mapping[str, Any]]) -> None:
         """Other items; files of earlier ones stay."""
         if self.cache_dir is not None:
-            steps = self.transform.flatten().transforms
+            # not flattened: a new Compose gives every random transform in it a new random state
+            steps = self.transform.transforms
             self._first_random = next((i for i, step in enumerate(steps) if not _is_deterministic(step)), len(steps))
             self._on_disk = PersistentDataset(
                 data,
@@ -71,12 +78,16 @@ class CachedDataset(CacheDataset):
         super().set_data(data)
 
     def _load_cache_item(self, idx: int) -> Any:
-        return super()._load_cache_item(idx) if self._on_disk is None else self._on_disk[idx]
+        return super()._load_cache_item(idx) if self._on_disk is None else self._from_disk(idx)
 
     def _transform(self, index: int) -> Any:
         if self._on_disk is None or index % len(self) < self.cache_num:
             return super()._transform(index)
-        return self.transform.flatten()(self._on_disk[index], start=self._first_random)
+        return self.transform(self._from_disk(index), start=self._first_random)
+
+    def _from_disk(self, index: int) -> Any:
+        with torch.serialization.safe_globals(_NUMPY):
+            return self._on_disk[index]
 
 
 def _is_deterministic(step: Callable[..., Any]) -> bool:

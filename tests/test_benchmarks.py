@@ -7,6 +7,7 @@ import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -25,6 +26,7 @@ from seqnorm_monai.benchmarking.environment import describe_environment
 from seqnorm_monai.benchmarking.figure import MissingMatplotlibError, curve, draw_scaling, read_rows
 from seqnorm_monai.benchmarking.runs import COLUMNS, RunSettings
 from seqnorm_monai.complexity import FORMS
+from seqnorm_monai.mlp import MLP
 from seqnorm_monai.networks import SeqNormViT
 from seqnorm_monai.peers import PEERS
 from tests.bundle_tools import ROOT
@@ -94,6 +96,28 @@ def test_every_form_makes_a_step(form: str, mode: str) -> None:
         assert case_from_json(case.to_json()) == case
         assert case.multiply_adds() > 0 and case.needed_bytes() > 0
     assert layer(form, mode).parameters() == sum(p.numel() for p in create_form(form, 20, 2).parameters())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_plain_network_sends_every_token_through_the_last_mlp_in_one_piece(mode: str) -> None:
+    case = NetworkCase(form="seqnorm-plain", mode=mode, batch=1, variant="tiny", image_size=64)
+    ours = NetworkCase(form="seqnorm", mode=mode, batch=1, variant="tiny", image_size=64)
+    assert case.multiply_adds() > ours.multiply_adds()
+    seen: list[tuple[int, int]] = []
+    for made in (case, ours):
+        network = made.network().train(mode == "training")
+        with torch.set_grad_enabled(mode == "training"), mock.patch.object(
+            MLP, "_forward_in_chunks", autospec=True, side_effect=MLP._forward_in_chunks
+        ) as in_chunks, mock.patch.object(
+            type(network), "forward_features", autospec=True, side_effect=type(network).forward_features
+        ) as features:
+            network(torch.randn(1, 1, 64, 64))
+        seen.append((in_chunks.call_count, features.call_count))
+    assert seen == [(0, 1), (0 if mode == "training" else 12, 0)]
+    assert not case.has_closed_memory
+    case.small().build()()
+    with pytest.raises(ValueError, match="form must be"):
+        NetworkCase(form="plain", mode=mode, batch=1, variant="tiny", image_size=64)
 
 
 def test_training_step_leaves_no_gradients_and_moves_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,15 @@ def test_table_of_the_network(memory: bool) -> None:
     assert markdown_table(read("scaling.csv"), PEERS, memory=memory) in README
 
 
+def test_table_of_the_plain_network() -> None:
+    forms = ("seqnorm-literal-plain", "sima-plain", "softmax-plain")
+    assert markdown_table(read("plain.csv"), forms, memory=False) in README
+
+
+def test_table_of_the_small_network() -> None:
+    assert markdown_table(read("small.csv"), ("softmax",), memory=False) in README
+
+
 def test_table_of_the_layer() -> None:
     assert markdown_table(read("attention.csv"), PEERS, memory=False) in README
 
