@@ -291,16 +291,16 @@ def network_peak_bytes(form: str, size: NetworkSize, *, batch: int = 1, in_chunk
     ::
 
         4 max(3 N C + 2 T M,  2 N C + attention)         T: min(N, chunk) tokens of the MLP, N on a GPU
-        4 max(2 N C + T (2 C + 2 M),  3 N C)             covariance on a CPU: the whole block goes in chunks;
-                                                         the class token is put in front of tokens with positions
+        4 max(2 N C + T (2 C + 2 M),  3 N C)             covariance on a CPU: the whole block goes in chunks, one
+                                                         image after the other; 3 N C: the class token is put in front
 
     At inference, and where softmax has a fused kernel, a cheaper attention saves time and not memory.
     """
     hidden, mlp, tokens = size.hidden, size.mlp, size.tokens
-    chunk = min(tokens, chunk_rows(mlp) // batch) if in_chunks else tokens
     if in_chunks and resolve_form(form, tokens=tokens, hidden=hidden, heads=size.heads) == "seqnorm-covariance":
-        block = 2 * tokens * hidden + chunk * (2 * hidden + 2 * mlp)
-        return 4 * batch * max(block, 3 * tokens * hidden)
+        chunk = min(tokens, chunk_rows(mlp))
+        return 4 * max(2 * batch * tokens * hidden + chunk * (2 * hidden + 2 * mlp), 3 * batch * tokens * hidden)
+    chunk = min(tokens, chunk_rows(mlp) // batch) if in_chunks else tokens
     attention = attention_peak_bytes(
         form, tokens=tokens, hidden=hidden, heads=size.heads, batch=batch, in_chunks=in_chunks
     )

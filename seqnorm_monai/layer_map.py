@@ -12,7 +12,13 @@ import torch
 from torch import Tensor
 
 from seqnorm_monai.attention import SequenceNormAttention
-from seqnorm_monai.functional import TokenStatistics, apply_affine_map, map_and_cancellation, merge_statistics, token_statistics
+from seqnorm_monai.functional import (
+    TokenStatistics,
+    apply_affine_map,
+    map_and_cancellation,
+    merge_statistics,
+    token_statistics,
+)
 from seqnorm_monai.paths import MAX_CANCELLATION
 
 
@@ -67,7 +73,7 @@ def merged_statistics(chunks: Iterable[Tensor], dtype: torch.dtype) -> TokenStat
 
 
 def layer_map(attention: SequenceNormAttention, statistics: TokenStatistics) -> tuple[LayerMap, bool]:
-    """The map of a layer, of the statistics' type, and whether statistics that were multiplied in float32 are good enough for it.
+    """The map of a layer, of the statistics' type, and whether statistics multiplied in float32 are good enough for it.
 
     Where terms of a variance cancel (:func:`seqnorm_monai.functional.map_and_cancellation`) they are not, and the
     statistics have to be taken again in float64. A small computation, whatever N is; differentiable.

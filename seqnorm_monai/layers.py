@@ -100,30 +100,37 @@ class TransformerBlock(nn.Module):
         attention = self.attention
         if not isinstance(attention, SequenceNormAttention) or not attention.takes_covariance_path(x.shape[1]):
             return False
-        if x.dtype not in (torch.float32, torch.float64) or torch.is_autocast_enabled("cpu"):
+        if not isinstance(self.mlp, MLP) or x.dtype not in (torch.float32, torch.float64):
+            return False
+        if torch.is_autocast_enabled("cpu"):
             return False
         return not any(module._forward_hooks or module._forward_pre_hooks for module in self.modules())
 
     def _forward_in_chunks(self, x: Tensor, wanted: int) -> Tensor:
-        """The first tokens of the block in two passes, statistics and application, with nothing wide but the result.
+        """The first tokens of the block, image by image, with nothing wide but the result."""
+        y = torch.empty_like(x[:, :wanted])
+        # a MetaTensor would copy its meta data with every slice
+        for image, out in zip(x.as_subclass(Tensor).split(1), y.as_subclass(Tensor).split(1)):
+            self._image_in_chunks(image, out)
+        return y
+
+    def _image_in_chunks(self, x: Tensor, y: Tensor) -> None:
+        """Two passes over the tokens of an image (1, N, C), statistics and application; fills y (1, wanted, C).
 
         Between the two passes the tokens meet in nothing but their statistics, so all arrays of a chunk stay in the
         processor's cache. :mod:`seqnorm_monai.streaming` is the same for tokens that do not fit the memory.
         """
-        rows = max(1, chunk_rows(self.mlp.linear1.out_features) // x.shape[0])
-        # a MetaTensor would copy its meta data with every slice
-        chunks = x.as_subclass(Tensor).split(rows, dim=1)
-        for dtype in (x.dtype, torch.float64):
-            statistics = merged_statistics((self.norm1(chunk) for chunk in chunks), dtype=dtype)
+        rows = chunk_rows(self.mlp.linear1.out_features)
+        for dtype in dict.fromkeys((x.dtype, torch.float64)):
+            statistics = merged_statistics((self.norm1(chunk) for chunk in x.split(rows, dim=1)), dtype=dtype)
             mapped, trusted = layer_map(self.attention, statistics)
             if trusted:
                 break
         mapped = mapped.to(x.dtype)
-        y = torch.empty_like(x[:, :wanted])
-        for chunk, out in zip(x.as_subclass(Tensor)[:, :wanted].split(rows, dim=1), y.as_subclass(Tensor).split(rows, dim=1)):
+        wanted = x[:, : y.shape[1]]
+        for chunk, out in zip(wanted.split(rows, dim=1), y.split(rows, dim=1)):
             torch.add(chunk, mapped.apply(self.norm1(chunk)), out=out)
             out += self.mlp(self.norm2(out))
-        return y
 
 
 class PatchEmbedding(nn.Module):

@@ -39,8 +39,8 @@ class NormalisedMixing(Function):
         G_P = Q^T G,   G_M = D_q G_P + beta_q^T sum_n G_n,   G_R = D_k G_M D_v
         dQ = G P^T + Q E_q,   dK = V G_R^T / n + K E_k,   dV = K G_R / n + V E_v,   E = diag(-gamma t^3 dD / n)
 
-    where dD holds the diagonals of G_P M^T, R D_v G_M^T and G_M^T D_k R. Arguments: queries, keys and values side by side,
-    (B, N, 3C), 0 at padding; the count of real tokens, (B,); gamma and beta, (3, C). Returns (B, N, C), at padding
+    where dD holds the diagonals of G_P M^T, R D_v G_M^T and G_M^T D_k R. Arguments: queries, keys and values side by
+    side, (B, N, 3C), 0 at padding; the count of real tokens, (B,); gamma and beta, (3, C). Returns (B, N, C), at padding
     beta_q M. The products are of the type of the first argument, float32 or float64.
     """
 

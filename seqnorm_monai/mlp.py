@@ -1,9 +1,9 @@
 """The block's MLP, a few tokens at a time: its wide hidden layer stays in the processor's cache.
 
 The hidden layer is four times as wide as the tokens: as a whole, and once more behind the GELU, it is the largest
-array of the network. A token's MLP needs no other token, so on a CPU the tokens are taken in chunks. Where gradients are
-wanted, the backward pass may make the GELU again from what went into it: that saves a third of what a block with the
-covariance path keeps, and costs a few hundredths of a step.
+array of the network. A token's MLP needs no other token, so on a CPU the tokens are taken in chunks. Where gradients
+are wanted, the backward pass may make the GELU again from what went into it: that saves a third of what a block with
+the covariance path keeps, and costs a few hundredths of a step.
 
 Shapes: tokens T (all axes but the last), hidden C, MLP width M.
 """
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import torch
 import torch.nn.functional as F
 from monai.networks.blocks import MLPBlock
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import FunctionCtx, once_differentiable
 
@@ -79,7 +79,7 @@ class MLP(MLPBlock):
     """MONAI's ``MLPBlock`` (the ViT's: linear, GELU, linear), computed in chunks where that helps.
 
     That is without gradients, or with them if ``recompute_gelu`` is set. A graph (script, trace, export, compiled),
-    active dropout and hooks on its parts have it run as MONAI wrote it.
+    active dropout, hooks on its parts and parts that were exchanged have it run as MONAI wrote it.
 
     Args:
         hidden_size: C.
@@ -105,6 +105,9 @@ class MLP(MLPBlock):
         if torch.is_grad_enabled() and not self.recompute_gelu:
             return False
         if self.training and (self.drop1.p > 0 or self.drop2.p > 0):
+            return False
+        # what was put in their place (adapters, quantised layers, parametrisations) has a forward of its own
+        if type(self.linear1) is not nn.Linear or type(self.linear2) is not nn.Linear:
             return False
         return not any(part._forward_hooks or part._forward_pre_hooks for part in self.children())
 

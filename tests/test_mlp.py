@@ -104,6 +104,23 @@ def test_hooks_on_its_parts_are_called() -> None:
     assert seen == [(2, 7, WIDTH)]
 
 
+def test_an_exchanged_layer_is_called() -> None:
+    """As adapters and quantisation do it: a subclass of the linear layer with a forward of its own."""
+
+    class Doubled(torch.nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return 2.0 * super().forward(x)
+
+    ours, theirs = both()
+    x = torch.randn(2, 7, HIDDEN, dtype=torch.float64)
+    for module in (ours, theirs):
+        exchanged = Doubled(HIDDEN, WIDTH).double()
+        exchanged.load_state_dict(module.linear1.state_dict())
+        module.linear1 = exchanged
+    with torch.no_grad():
+        assert_close(ours(x), theirs(x), 1e-13)
+
+
 def test_script_and_trace() -> None:
     ours, theirs = both()
     ours.eval()

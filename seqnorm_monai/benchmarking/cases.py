@@ -73,8 +73,8 @@ def _check_name(name: str, value: str, known: object) -> None:
 class Case:
     """What layers and networks share.
 
-    form: of attention, and for a network with PLAIN behind it: in a plain ViT (:func:`run_as_written`). mode: ``inference`` (forward, no gradients) or ``training``. batch: images. device: ``cpu`` or
-    ``cuda``. dtype: ``float32``, or ``bfloat16`` under autocast. compiled: through ``torch.compile``.
+    form: of attention, and for a network with PLAIN behind it: in a plain ViT (:func:`run_as_written`). mode:
+    ``inference`` (forward, no gradients) or ``training``. batch: images. device: ``cpu`` or ``cuda``. dtype: ``float32``, or ``bfloat16`` under autocast. compiled: through ``torch.compile``.
     """
 
     form: str
