@@ -16,7 +16,7 @@ import itertools
 from collections.abc import Sequence
 
 from seqnorm_monai.benchmarking.cases import MODES, LayerCase
-from seqnorm_monai.benchmarking.options import create_parser, run_benchmark
+from seqnorm_monai.benchmarking.options import case_options, create_parser, run_benchmark
 from seqnorm_monai.complexity import FORMS
 
 
@@ -37,9 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 form=form,
                 mode=mode,
                 batch=batch,
-                device=arguments.device,
-                dtype=arguments.dtype,
-                compiled=arguments.compile,
+                **case_options(arguments),
                 tokens=tokens,
                 hidden=hidden,
                 heads=hidden // arguments.head_dim,

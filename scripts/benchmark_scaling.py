@@ -18,7 +18,7 @@ import re
 from collections.abc import Sequence
 
 from seqnorm_monai.benchmarking.cases import NetworkCase
-from seqnorm_monai.benchmarking.options import create_parser, run_benchmark
+from seqnorm_monai.benchmarking.options import case_options, create_parser, run_benchmark
 from seqnorm_monai.networks import VARIANTS
 
 KINDS = (
@@ -53,9 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 form=form,
                 mode=mode,
                 batch=batch,
-                device=arguments.device,
-                dtype=arguments.dtype,
-                compiled=arguments.compile,
+                **case_options(arguments),
                 variant=variant,
                 image_size=pixels,
                 patch_size=arguments.patch_size,

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from seqnorm_monai.benchmarking.environment import git_commit, hardware_name
 from seqnorm_monai.image_source import read_tile
 from seqnorm_monai.networks import SeqNormViT, create_network
 from seqnorm_monai.streaming import CHUNK_TOKENS, stream_forward
@@ -102,18 +103,6 @@ def run_one(options: argparse.Namespace) -> None:
     print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
 
 
-def _hardware() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.split(": ")[1] for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
-
-
-def _commit() -> str:
-    root = Path(__file__).resolve().parents[1]
-    found = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=root, capture_output=True, text=True)
-    return found.stdout.strip()
-
-
 def measure(options: argparse.Namespace, task: str, tokens_in: str, size: int) -> dict[str, object]:
     """A row of the table, from a process of its own."""
     arguments = [
@@ -127,8 +116,8 @@ def measure(options: argparse.Namespace, task: str, tokens_in: str, size: int) -
         "task": task, "tokens_in": tokens_in, "pixels": size, "patch": options.patch, "tokens": tokens,
         "network": options.network, "chunk_tokens": options.chunk_tokens, "seconds": float(f"{seconds:.4g}"),
         "microseconds_per_token": round(seconds / tokens * 1e6, 1), "peak_gib": round(peak, 2),
-        "threads": options.threads, "hardware": _hardware(), "python": platform.python_version(),
-        "torch": torch.__version__, "commit": _commit(),
+        "threads": options.threads, "hardware": hardware_name("cpu"), "python": platform.python_version(),
+        "torch": torch.__version__, "commit": git_commit(),
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Draw time and memory against the resolution from the CSV of scripts/benchmark_scaling.py.
+"""Draw time and memory against the resolution from the CSV of scripts/benchmark_scaling.py, and print it as tables.
 
 python scripts/plot_scaling.py --csv scaling.csv --output scaling.png
 """
@@ -6,10 +6,13 @@ python scripts/plot_scaling.py --csv scaling.csv --output scaling.png
 from __future__ import annotations
 
 import argparse
+import csv
 import sys
 from collections.abc import Sequence
 
 from seqnorm_monai.benchmarking.figure import MissingMatplotlibError, draw_scaling, read_rows
+from seqnorm_monai.benchmarking.runs import OURS
+from seqnorm_monai.benchmarking.summary import markdown_table
 from seqnorm_monai.networks import VARIANTS
 
 
@@ -25,6 +28,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     figure.savefig(arguments.output)
+    with open(arguments.csv, encoding="utf-8", newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["variant"] == arguments.variant]
+    forms = [form for form in dict.fromkeys(row["form"] for row in rows) if form != OURS]
+    for memory in (False, True):
+        print(markdown_table(rows, forms, memory=memory), end="\n\n")
     return 0
 
 

@@ -43,7 +43,7 @@ class _Attention(nn.Module):
     ``out_proj`` is a linear layer of (C, C) with a bias. A subclass says in ``attend`` how tokens meet.
     """
 
-    def __init__(self, hidden_size: int, num_heads: int, qkv_bias: bool) -> None:
+    def __init__(self, hidden_size: int, num_heads: int, *, qkv_bias: bool = True) -> None:
         super().__init__()
         if hidden_size < 1 or num_heads < 1 or hidden_size % num_heads:
             raise ValueError(f"hidden_size ({hidden_size}) must be a positive multiple of num_heads ({num_heads})")
@@ -157,7 +157,7 @@ class SimAAttention(_Attention):
     """
 
     def __init__(self, hidden_size: int, num_heads: int) -> None:
-        super().__init__(hidden_size, num_heads, qkv_bias=True)
+        super().__init__(hidden_size, num_heads)
         self.eps = SIMA_EPS
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, mask: Optional[Tensor]) -> Tensor:
@@ -187,9 +187,6 @@ class SoftmaxAttention(_Attention):
     Raises:
         ValueError: if ``num_heads`` does not divide ``hidden_size``.
     """
-
-    def __init__(self, hidden_size: int, num_heads: int) -> None:
-        super().__init__(hidden_size, num_heads, qkv_bias=True)
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, mask: Optional[Tensor]) -> Tensor:
         q, k, v = split_heads(q, self.num_heads), split_heads(k, self.num_heads), split_heads(v, self.num_heads)

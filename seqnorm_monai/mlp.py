@@ -3,7 +3,7 @@
 The hidden layer is four times as wide as the tokens: as a whole, and once more behind the GELU, it is the largest
 array of the network. A token's MLP needs no other token, so on a CPU the tokens are taken in chunks. Where gradients
 are wanted, the backward pass may make the GELU again from what went into it: that saves a third of what a block with
-the covariance path keeps, and costs a few hundredths of a step.
+the covariance path keeps.
 
 Shapes: tokens T (all axes but the last), hidden C, MLP width M.
 """

@@ -55,7 +55,7 @@ class SeqNormViT(nn.Module):
         pos_embed: ``sincos`` (computed for any grid) or ``learnable`` (resampled to it).
         dropout_rate: on the embedded tokens, each attention's output and in the MLPs; in training alone.
         drop_path_rate: stochastic depth of the last block; it grows linearly from 0 at the first.
-        recompute_gelu: train with a third less memory for a few hundredths more time (:mod:`seqnorm_monai.mlp`).
+        recompute_gelu: train with about a third less memory (covariance path), each GELU twice (:mod:`seqnorm_monai.mlp`).
 
     Raises:
         ValueError: for sizes that do not fit together, and for unknown names.

@@ -66,9 +66,6 @@ class LinearAttention(_Attention):
         ValueError: if ``num_heads`` does not divide ``hidden_size``.
     """
 
-    def __init__(self, hidden_size: int, num_heads: int) -> None:
-        super().__init__(hidden_size, num_heads, qkv_bias=True)
-
     def mix(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         q, k = F.elu(q) + 1.0, F.elu(k) + 1.0
         if mask is not None:
@@ -96,7 +93,7 @@ class CrossCovarianceAttention(_Attention):
     """
 
     def __init__(self, hidden_size: int, num_heads: int) -> None:
-        super().__init__(hidden_size, num_heads, qkv_bias=True)
+        super().__init__(hidden_size, num_heads)
         self.temperature = nn.Parameter(torch.ones(num_heads))
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
@@ -162,7 +159,7 @@ class PerformerAttention(_Attention):
     """
 
     def __init__(self, hidden_size: int, num_heads: int, *, num_features: int | None = None) -> None:
-        super().__init__(hidden_size, num_heads, qkv_bias=True)
+        super().__init__(hidden_size, num_heads)
         count = performer_features(self.head_dim) if num_features is None else num_features
         if count < 1:
             raise ValueError(f"num_features must be at least 1, got {num_features}")

@@ -56,6 +56,25 @@ def test_every_file_says_where_it_was_measured(path: Path) -> None:
         assert row["hardware"] in README and row["torch"] in README
 
 
+def cell_row(name: str, **values: str) -> dict[str, str]:
+    (row,) = (row for row in read(name) if values.items() <= row.items())
+    return row
+
+
+def test_numbers_of_the_text() -> None:
+    text = " ".join(README.split())
+    large = cell_row("scaling.csv", form="seqnorm", mode="inference", image_size="2048")
+    small = cell_row("scaling.csv", form="seqnorm", mode="training", image_size="224")
+    shares = [f"{float(row['share_of_matrix_rate']):.0%}" for row in (large, small)]
+    assert f"at {shares[0]} of the machine's own" in text and f"at {shares[1]} in training at 224" in text
+    earlier = cell_row("scaling_508b971.csv", form="seqnorm-literal", mode="training", image_size="1024")
+    assert f"reached {float(earlier['share_of_matrix_rate']):.0%} in training at 1024" in text
+    assert f"took {float(earlier['times_ours']):.2f} times as long" in text
+    for mode in ("training", "inference"):
+        eager, compiled = (float(cell_row(name, mode=mode)["seconds_median"]) for name in ("eager.csv", "compiled.csv"))
+        assert f"{mode} {eager:.3f} s -> {compiled:.3f} s" in text
+
+
 def test_cells_keep_every_row() -> None:
     rows = read("scaling.csv")
     assert sum(len(cell) for cell in cells_of(rows)) == len(rows)

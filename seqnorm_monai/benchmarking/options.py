@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -32,6 +33,11 @@ def create_parser(description: str, *, kinds: Sequence[str]) -> argparse.Argumen
     parser.add_argument("--threads", type=int, help="of torch on the CPU (default: torch's)")
     parser.add_argument("--output", required=True, metavar="CSV")
     return parser
+
+
+def case_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What every case of a run takes from the command line."""
+    return {"device": arguments.device, "dtype": arguments.dtype, "compiled": arguments.compile}
 
 
 def run_benchmark(cells: Iterable[Sequence[Case]], arguments: argparse.Namespace) -> int:

@@ -49,6 +49,7 @@ def markdown_table(rows: Sequence[Row], forms: Sequence[str], *, memory: bool) -
     for cell in cells_of(rows):
         ours = cell[OURS]
         first = _megabytes(ours) if memory else _seconds(ours)
-        others = [_memory_ratio(cell[form], ours) if memory else _times(cell[form]) for form in forms]
+        peers = [cell.get(form, dict.fromkeys(ours, "")) for form in forms]
+        others = [_memory_ratio(row, ours) if memory else _times(row) for row in peers]
         lines.append("| " + " | ".join((_label(ours), first, *others)) + " |")
     return "\n".join(lines)
