@@ -36,7 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "folders": set(),
     "read_errors": set(),
     "nifti": {"nifti", "read_errors"},
-    "dicom": {"dicom", "folders", "nifti", "read_errors"},
+    "dicom": {"dicom", "files", "folders", "nifti", "read_errors"},
     "transforms": {"dicom"},
     "files": set(),
     "datalist_rules": set(),
