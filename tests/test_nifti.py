@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import struct
 import tracemalloc
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,11 +70,14 @@ Make = Callable[..., Path]
 def same_as_monai(path: Path) -> None:
     (volume,) = read_nifti(path)
     ours = load_nifti(volume)
-    theirs = LoadImage(reader="NibabelReader", ensure_channel_first=True, dtype=np.float32)(path)
+    with warnings.catch_warnings():
+        # it warns of an optional reader whatever the reader asked for
+        warnings.simplefilter("ignore")
+        theirs = LoadImage(reader="NibabelReader", ensure_channel_first=True, dtype=np.float32)(path)
     assert ours.dtype == torch.float32 and ours.shape == theirs.shape
     assert torch.equal(ours.as_tensor().nan_to_num(17.0), theirs.as_tensor().nan_to_num(17.0))
     torch.testing.assert_close(ours.affine, theirs.affine, rtol=1e-6, atol=1e-6)
-    for key in ("spatial_shape", "space", "original_channel_dim", "filename_or_obj", "dim", "pixdim", "sform_code"):
+    for key in ("spatial_shape", "space", "filename_or_obj", "dim", "pixdim", "sform_code"):
         np.testing.assert_array_equal(ours.meta[key], theirs.meta[key], err_msg=key)
 
 
@@ -125,11 +130,8 @@ def test_pairs(make_nifti: Make, tmp_path: Path, name: str) -> None:
 def test_phases(make_nifti: Make) -> None:
     stored = ramp("i2", (*SHAPE, 4))
     for name in ("image.nii", "image.nii.gz"):
-        path = make_nifti(stored, name=name, toffset=500.0)
-        image = nibabel.load(path)
-        image.header["pixdim"][4] = 2000.0
-        image.header.set_xyzt_units("mm", "msec")
-        nibabel.save(image, path)
+        times = {"pixdim": [1, 2, 0.75, 3.5, 2000, 1, 1, 1], "xyzt_units": 2 + 16, "toffset": 500.0}
+        path = make_nifti(stored, name=name, **times)
         volumes = read_nifti(path)
         assert [volume.phase_time for volume in volumes] == [0.5, 2.5, 4.5, 6.5]
         assert volumes[1].phase_label == "volume 2 of 4, 2.5 s"
@@ -254,10 +256,10 @@ def refusal(path: Path) -> str:
 @pytest.mark.parametrize(
     ("field", "value", "reason"),
     [
-        ("dim", [8, 5, 7, 3, 1, 1, 1, 1], "not a NIfTI|dim"),
+        ("dim", [8, 5, 7, 3, 1, 1, 1, 1], "dim: not 1 to 7 dimensions"),
         ("dim", [3, 5, 0, 3, 1, 1, 1, 1], "an axis without voxels"),
         ("dim", [3, 5, -7, 3, 1, 1, 1, 1], "an axis without voxels"),
-        ("dim", [4, 32767, 32767, 32767, 32767, 1, 1, 1], "cut off: the header asks for 1152780773560811"),
+        ("dim", [4, 32767, 32767, 32767, 32767, 1, 1, 1], "cut off: the header asks for 2305561547121623394"),
         ("dim", [3, 5, 7, 4, 1, 1, 1, 1], "cut off"),
         ("datatype", 32, r"datatype 32 \(complex\)"),
         ("datatype", 1, "one bit"),
@@ -279,7 +281,7 @@ def refusal(path: Path) -> str:
 )
 def test_refused_headers(make_nifti: Make, field: str, value: object, reason: str) -> None:
     path = header_of(make_nifti(ramp("i2"), scl_slope=2.0, scl_inter=0.0), lambda h: h.__setitem__(field, value))
-    assert __import__("re").search(reason, refusal(path))
+    assert re.search(reason, refusal(path))
 
 
 def test_analyze_is_refused(tmp_path: Path) -> None:

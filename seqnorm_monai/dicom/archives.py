@@ -29,8 +29,8 @@ class ArchiveLimits:
     """What one archive may hold; members beyond are refused, those before them used.
 
     `directory_bytes` bounds the archive's list of members, which is read into memory as a whole. `ratio` is how many
-    bytes all members may become per byte they take in the archive, counted once they are more than `free_bytes`: deflate
-    packs an empty image up to 1,032 : 1, so that the ratio of one small member says nothing.
+    bytes all members may become per byte they take in the archive, counted once they are more than `free_bytes`:
+    deflate packs an empty image up to 1,032 : 1, so that the ratio of one small member says nothing.
     """
 
     members: int = 100_000
@@ -39,6 +39,9 @@ class ArchiveLimits:
     total_bytes: int = 128 << 30
     ratio: float = 100.0
     free_bytes: int = 1 << 30
+
+
+DEFAULT_LIMITS = ArchiveLimits()
 
 
 @dataclass(frozen=True)

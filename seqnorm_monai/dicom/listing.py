@@ -71,7 +71,7 @@ class Listing:
     files: list[FileRecord]
 
     def reject(self, entry: Entry, error: ImageReadError) -> None:
-        """Account for an entry whose pixels turned out to be unreadable: its row says so, and its files are rejected."""
+        """Account for an entry whose pixels turned out to be unreadable: its row says so, its files are rejected."""
         changed = replace(entry, row=replace(entry.row, problems=(*entry.row.problems, error.reason)))
         self.entries[self.entries.index(entry)] = changed
         self.mark(set(entry.names), "rejected", error.reason)

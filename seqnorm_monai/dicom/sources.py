@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from seqnorm_monai.dicom.archives import ArchiveLimits, is_archive, unpack
+from seqnorm_monai.dicom.archives import DEFAULT_LIMITS, ArchiveLimits, is_archive, unpack
 from seqnorm_monai.dicom.dicomdir import is_directory_file, read_references
 from seqnorm_monai.dicom.errors import UnreadableFileError
 from seqnorm_monai.dicom.records import FileRecord
@@ -37,7 +37,7 @@ class Sources:
 
     files: list[SourceFile] = field(default_factory=list)
     refused: list[FileRecord] = field(default_factory=list)
-    limits: ArchiveLimits = ArchiveLimits()
+    limits: ArchiveLimits = DEFAULT_LIMITS
     _unpacked: tempfile.TemporaryDirectory[str] | None = field(default=None, repr=False)
     _num_archives: int = 0
 
@@ -107,7 +107,7 @@ class Sources:
                 self.files.append(SourceFile(reference.name, reference.path))
 
 
-def open_sources(path: str | os.PathLike[str], *, limits: ArchiveLimits | None = None) -> Sources:
+def open_sources(path: str | os.PathLike[str], *, limits: ArchiveLimits = DEFAULT_LIMITS) -> Sources:
     """The files of a study: use it as a context, ``with open_sources(path) as sources``.
 
     `path`: a file, a folder (walked to any depth, archives in it included), the directory of a medium (DICOMDIR: what
@@ -116,7 +116,7 @@ def open_sources(path: str | os.PathLike[str], *, limits: ArchiveLimits | None =
 
     Raises UnreadableFileError when `path` itself cannot be read; nothing below it raises.
     """
-    sources = Sources(limits=limits or ArchiveLimits())
+    sources = Sources(limits=limits)
     try:
         _fill(sources, os.path.abspath(path), path)
     except BaseException:

@@ -24,8 +24,8 @@ _SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz")
 def is_nifti(path: str | os.PathLike[str]) -> bool:
     """Whether a file is for the NIfTI reader: by its magic number, or by a name that no other format has.
 
-    So a renamed file is read, and a damaged ``.nii`` is refused as NIfTI. ``.hdr`` counts with a NIfTI or Analyze header
-    only: other formats use the suffix too. False for what cannot be opened.
+    So a renamed file is read, and a damaged ``.nii`` is refused as NIfTI. ``.hdr`` counts with a NIfTI or Analyze
+    header only: other formats use the suffix too. False for what cannot be opened.
     """
     name = Path(path).name.lower()
     try:

@@ -1,8 +1,8 @@
 """The affine of a NIfTI file: voxel index (i, j, k) -> mm to the right, front and top of the patient (RAS).
 
-The rule, for a file with several answers (nifti1.h, "3D IMAGE ORIENTATION AND LOCATION"): the sform where sform_code > 0
-and the matrix can be inverted, else the qform where qform_code > 0, else the grid spacings alone (METHOD 1: nothing is
-known of the orientation, and a note says so; nibabel flips the first axis there and centres the grid). nibabel, and
+The rule, for a file with several answers (nifti1.h, "3D IMAGE ORIENTATION AND LOCATION"): the sform where sform_code
+> 0 and the matrix can be inverted, else the qform where qform_code > 0, else the grid spacings alone (METHOD 1: nothing
+is known of the orientation, and a note says so; nibabel flips the first axis there and centres the grid). nibabel, and
 MONAI with it, goes the same way, except that MONAI takes the qform where the sform contradicts pixdim.
 """
 

@@ -69,7 +69,8 @@ def dicom_file(name: str) -> bytes:
 def nifti_file(kind: int) -> bytes:
     """Small files of four kinds: integers, scaled, several phases, colour."""
     random = np.random.default_rng(kind)
-    stored = random.integers(-3000, 3000, size=(7, 5, 3, 2) if kind == 2 else (7, 5, 3)).astype("f4" if kind == 1 else "i2")
+    shape = (7, 5, 3, 2) if kind == 2 else (7, 5, 3)
+    stored = random.integers(-3000, 3000, size=shape).astype("f4" if kind == 1 else "i2")
     if kind == 3:
         stored = random.integers(0, 255, size=(7, 5, 3, 3), dtype=np.uint8).view([(c, "u1") for c in "RGB"])[..., 0]
     affine = np.array([[0, -2, 0.1, 3], [1.5, 0, 0, 5], [0, 0.1, 3, 7], [0, 0, 0, 1]])

@@ -16,7 +16,10 @@ Random = np.random.Generator
 Mutation = Callable[[bytearray, Random], bytearray]
 
 # Sizes, counts and offsets at which arithmetic goes wrong.
-_EXTREMES = (0, 1, 2, 3, 7, 127, 128, 255, 256, 32767, 32768, 65534, 65535, 65536, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1)
+_EXTREMES = (
+    *(0, 1, 2, 3, 7, 127, 128, 255, 256, 32767, 32768, 65534, 65535, 65536),
+    *(2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1),
+)
 _VALUES = (b"\0", b"\xff", b"9", b"-", b" ", b"1.5\\", b"1e999\\", b"nan\\", b"\\\\", b"1.2.840.10008.1.2.4.50")
 
 

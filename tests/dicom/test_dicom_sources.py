@@ -142,7 +142,7 @@ HOSTILE_NAMES = {
     "\\outside2": "an absolute name in the archive",
     "C:\\outside": "an absolute name in the archive",
     "x" * 300: "cannot be unpacked (OSError)",
-    "good/below a file": "cannot be unpacked (NotADirectoryError)",
+    "good/below a file": "cannot be unpacked (FileExistsError)",
 }
 
 
