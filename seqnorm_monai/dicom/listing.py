@@ -21,6 +21,7 @@ from seqnorm_monai.nifti import NiftiVolume, is_nifti, load_nifti, read_nifti, v
 from seqnorm_monai.read_errors import ImageReadError
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_SHEARED = "tilted gantry: slices are shifted against each other"
 _NOT_CHOSEN = "not chosen by the rules"
 
 
@@ -114,12 +115,12 @@ def _dicom_entries(report: StudyReport) -> list[Entry]:
                 phases=len(series.volumes),
                 format="DICOM",
                 modality=volume.modality,
-                label=volume.phase,
+                label=" ".join(part for part in (volume.phase_label, volume.derived) if part),
                 shape=(volume.shape[2], volume.shape[1], volume.shape[0]),
                 spacing=tuple(float(value) for value in volume.spacing or ()),
-                orientation="" if volume.affine is None else _letters(_LPS_TO_RAS @ volume.affine),
+                orientation="" if volume.affine is None else _letters(_LPS_TO_RAS @ np.array(volume.affine)),
                 files=len(volume.files),
-                problems=tuple(getattr(volume, "problems", ())),
+                problems=(_SHEARED,) if volume.sheared else (),
                 study_instance_uid=volume.study_instance_uid,
                 series_instance_uid=volume.series_instance_uid,
                 name="",
@@ -142,7 +143,7 @@ def _add_nifti(listing: Listing, files: Sequence[SourceFile], voxels: Sequence[S
             listing.files += [FileRecord(name, "rejected", error.reason) for name in names]
             continue
         series += 1
-        listing.files += [FileRecord(name, "found") for name in names]
+        listing.files += [FileRecord(name, "used") for name in names]
         for volume in volumes:
             listing.entries.append(Entry(_nifti_row(volume, study, series, names), partial(load_nifti, volume), names))
 

@@ -1,4 +1,4 @@
-"""What became of one file of a study's folder."""
+"""What became of one file: the row that `files.csv` holds."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class FileRecord:
-    """One row of the account of files.
+    """`status`: predicted, used, set_aside, rejected or found; `reason` says why where it is not used.
 
-    `path` is the name that is shown. `status`: ``predicted``, ``used`` (part of a predicted volume), ``set_aside`` (by
-    a rule: localizer, other modality, report, directory, archive), ``rejected``, or ``found`` while nothing was
-    decided. `reason` says why in one line. `study` and `series` are instance UIDs, "" where unknown.
+    `path` is the name that is shown; `study` and `series` are UIDs, "" where the file has none.
     """
 
     path: str

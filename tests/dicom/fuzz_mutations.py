@@ -95,6 +95,8 @@ def element_length(data: bytearray, random: Random) -> bytearray:
 
 def nifti_field(data: bytearray, random: Random) -> bytearray:
     """Extreme values in the fields of a NIfTI-1 header."""
+    if len(data) < 348:
+        return data
     header = np.frombuffer(data[:348], nibabel.Nifti1Header.template_dtype).copy()
     for _ in range(random.integers(1, 4)):
         field = header[str(random.choice(header.dtype.names))].reshape(-1)

@@ -14,8 +14,11 @@ import torch
 from monai.data import MetaTensor
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from seqnorm_monai.dicom import DicomReadError, read_radiograph
+from seqnorm_monai.dicom import DicomReadError
 from seqnorm_monai.dicom.quiet import quiet_pydicom
+from seqnorm_monai.dicom.sources import SourceFile
+from seqnorm_monai.dicom.study import read_studies
+from seqnorm_monai.dicom.volume import load_volume
 from seqnorm_monai.nifti import NiftiVolume
 
 # All that decides which values come out, and where they are.
@@ -48,12 +51,22 @@ class Image:
 
 def read_values(path: Path) -> tuple[np.ndarray, ...] | None:
     """The reader's pixels, affines and whatever else has to be right; None where it refuses."""
-    try:
-        radiograph = read_radiograph(path)
-    except DicomReadError as error:
-        assert error.path == path and error.reason
+    report = read_studies([SourceFile("shown", path)])
+    (record,) = report.files
+    volumes = [volume for series in report.series for volume in series.volumes]
+    assert record.path == "shown" and (record.status == "used") == bool(volumes)
+    if not volumes:
+        assert record.status in ("rejected", "set_aside") and record.reason
         return None
-    return (radiograph.pixels,)
+    values = []
+    for volume in volumes:
+        try:
+            tensor = load_volume(volume)
+        except DicomReadError as error:
+            assert error.path == path and error.reason
+            return None
+        values += [tensor.as_tensor().numpy(), tensor.affine.numpy()]
+    return tuple(values)
 
 
 def check_dicom(path: Path, original: Image) -> str:
@@ -71,7 +84,8 @@ def check_dicom(path: Path, original: Image) -> str:
     expected = _plain_values(path)
     if expected is None:
         return "value unchecked"
-    np.testing.assert_allclose(np.squeeze(image.values[0]), expected, rtol=1e-5, atol=1e-5)
+    # (x, y) of one channel
+    np.testing.assert_allclose(image.values[0][0].T, expected, rtol=1e-5, atol=1e-5)
     return "value of pydicom"
 
 

@@ -79,14 +79,14 @@ def test_rows_and_files(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert len(listing["rows"]) == 5
     status = {record["path"]: record["status"] for record in listing["files"]}
     assert status == {
-        **dict.fromkeys(("sub/0.dcm", "sub/1.dcm", "one.zip/inside/2.dcm", "mr.dcm"), "found"),
-        **dict.fromkeys(("dynamic.nii.gz", "pair.hdr", "pair.img"), "found"),
+        **dict.fromkeys(("sub/0.dcm", "sub/1.dcm", "one.zip/inside/2.dcm", "mr.dcm"), "used"),
+        **dict.fromkeys(("dynamic.nii.gz", "pair.hdr", "pair.img"), "used"),
         "one.zip": "set_aside",
         **dict.fromkeys(("one.zip/../outside", "broken.nii", "page\n\x1b[2J.dcm", "dangling"), "rejected"),
     }
     assert len(listing["files"]) == len(status)
     text = capsys.readouterr()
-    assert text.err == "" and "12 files: 7 found, 4 rejected, 1 set aside" in text.out
+    assert text.err == "" and "12 files: 4 rejected, 1 set aside, 7 used" in text.out
     assert "rejected: page\\n\\x1b[2J.dcm: not a DICOM file" in text.out
     assert not any(secret in text.out + json.dumps(listing) for secret in SECRETS)
 
