@@ -302,6 +302,14 @@ def test_absurd_sizes_take_no_memory(make_nifti: Make) -> None:
     tracemalloc.stop()
 
 
+def test_more_than_the_machine_holds(make_nifti: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_nifti(ramp("i2"))
+    monkeypatch.setattr(os, "sysconf", lambda name: 6 if name == "SC_PHYS_PAGES" else 5 * 7 * 3)
+    assert load_nifti(*read_nifti(path)).shape == (1, *SHAPE)
+    monkeypatch.setattr(os, "sysconf", lambda name: 5 if name == "SC_PHYS_PAGES" else 5 * 7 * 3)
+    assert "more than the memory of this machine" in refusal(path)
+
+
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.hdr"])
 def test_cut_off_anywhere(make_nifti: Make, name: str) -> None:
     path = make_nifti(ramp("i2"), name=name)

@@ -29,8 +29,8 @@ class ArchiveLimits:
     """What one archive may hold; members beyond are refused, those before them used.
 
     `directory_bytes` bounds the archive's list of members, which is read into memory as a whole. `ratio` is how many
-    bytes all members may become per byte they take in the archive, counted once they are more than `free_bytes`:
-    deflate packs an empty image up to 1,032 : 1, so that the ratio of one small member says nothing.
+    bytes all members may become per byte of the archive, counted once they are more than `free_bytes`: deflate packs
+    an empty image up to 1,032 : 1, so that the ratio of one small member says nothing.
     """
 
     members: int = 100_000
@@ -75,7 +75,7 @@ def unpack(path: str | os.PathLike[str], folder: Path, limits: ArchiveLimits) ->
     """
     with _opened(path, limits) as archive:
         folder.mkdir()
-        account = _Account(limits, shutil.disk_usage(folder).free // 2)
+        account = _Account(limits, shutil.disk_usage(folder).free // 2, os.path.getsize(path))
         for position, info in enumerate(archive.infolist()):
             name = info.filename.replace("\\", "/")
             if name.endswith("/"):
@@ -91,24 +91,25 @@ def unpack(path: str | os.PathLike[str], folder: Path, limits: ArchiveLimits) ->
 class _Account:
     """How much of an archive's limits is used."""
 
-    def __init__(self, limits: ArchiveLimits, disk_bytes: int) -> None:
+    def __init__(self, limits: ArchiveLimits, disk_bytes: int, archive_bytes: int) -> None:
         self.limits = limits
         self.total_bytes = min(limits.total_bytes, disk_bytes)
         self.names: set[str] = set()
         self.unpacked = 0
-        self.packed = 0
+        # of the whole file: what the directory says of packed sizes may be a lie, or one piece counted many times
+        self.most = max(limits.free_bytes, limits.ratio * archive_bytes)
 
     def add(self, name: str, info: zipfile.ZipInfo) -> str:
         """Count a member by the sizes of the directory, which unpacking cannot exceed; why it may not be unpacked."""
         if name in self.names:
             return "a second member of the archive with this name"
         self.names.add(name)
-        unpacked, packed = self.unpacked + info.file_size, self.packed + info.compress_size
+        unpacked = self.unpacked + info.file_size
         if info.file_size > self.limits.member_bytes or unpacked > self.total_bytes:
             return f"too large for an archive ({info.file_size} bytes unpacked)"
-        if unpacked > self.limits.free_bytes and unpacked > self.limits.ratio * max(packed, 1):
+        if unpacked > self.most:
             return f"the archive unpacks to more than {self.limits.ratio:g} times its size"
-        self.unpacked, self.packed = unpacked, packed
+        self.unpacked = unpacked
         return ""
 
 
@@ -118,7 +119,9 @@ def _opened(path: str | os.PathLike[str], limits: ArchiveLimits) -> zipfile.ZipF
             raise UnreadableFileError(path, "a ZIP archive with too many members", "unpack it and name the folder")
         return zipfile.ZipFile(path)
     # What the damaged directory led to: its text may quote names of members.
-    except (zipfile.BadZipFile, OSError, ValueError, struct.error, NotImplementedError, IndexError) as error:
+    except UnreadableFileError:
+        raise
+    except Exception as error:
         raise UnreadableFileError(path, f"a damaged ZIP archive ({type(error).__name__})", "copy it anew") from None
 
 

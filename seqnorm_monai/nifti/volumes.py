@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,7 @@ def load_nifti(volume: NiftiVolume) -> MetaTensor:
     Raises NiftiReadError for what is cut off, damaged, or beyond float32.
     """
     layout = volume.layout
+    _check_memory(layout)
     start = layout.offset + volume.phase_index * layout.phase_bytes
     last = volume.phase_index == volume.num_phases - 1
     content, more = read_range(layout.voxels, start, layout.phase_bytes, last=last)
@@ -87,6 +89,14 @@ def load_nifti(volume: NiftiVolume) -> MetaTensor:
     meta["num_non_finite"] = int(values.size - np.isfinite(values).sum())
     meta["bytes_after_voxels"] = more
     return MetaTensor(torch.from_numpy(np.ascontiguousarray(pixels)), affine=torch.from_numpy(volume.affine), meta=meta)
+
+
+def _check_memory(layout: Layout) -> None:
+    """Refuse what this machine cannot hold: a small gzip file may truly unpack to very much."""
+    numbers = math.prod(layout.shape) * layout.channels
+    needed = layout.phase_bytes + numbers * (4 if layout.slope is None else 12)
+    if needed > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
+        raise NiftiReadError(layout.path, f"its voxels need {needed >> 20} MiB, more than the memory of this machine")
 
 
 def _scaled(stored: npt.NDArray[Any], layout: Layout) -> npt.NDArray[np.float32]:
