@@ -112,7 +112,7 @@ def test_pixels_that_cannot_be_read(folder: Path, tmp_path: Path) -> None:
     dataset = dcmread(path)
     # a header that is right, and a stream that no decoder takes
     dataset.compress("1.2.840.10008.1.2.5", encoding_plugin="pydicom", generate_instance_uid=False)
-    dataset.PixelData = dataset.PixelData[:40] + bytes(len(dataset.PixelData) - 40)
+    dataset.PixelData = dataset.PixelData[:40] + bytes(len(dataset.PixelData) - 48) + dataset.PixelData[-8:]
     dataset.save_as(path)
     listing = listed(folder, tmp_path, "--nifti", str(tmp_path / "nifti"))
     (record,) = (record for record in listing["files"] if record["path"] == "mr.dcm")
