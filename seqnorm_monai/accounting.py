@@ -7,8 +7,6 @@ gives the network the rest. A file nobody can open is listed too, so that nothin
 import fnmatch
 import logging
 import os
-import stat
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +14,8 @@ from typing import Any
 from ignite.engine import Engine, Events
 from monai.data import DataLoader, Dataset, MetaTensor, list_data_collate
 from monai.transforms import Compose
+
+from seqnorm_monai.folders import files_below, why_unreadable
 
 IMAGE = "image"
 # where a sample carries the path it was read from: metadata depends on the reader, this does not
@@ -50,54 +50,16 @@ def find_files(folder: str | os.PathLike[str], *, exclude: Sequence[str] = ()) -
     if not os.path.exists(top):
         raise FileNotFoundError(f"argument folder: {folder} does not exist")
     if not os.path.isdir(top):
-        return [_item(top, _unreadable(top))]
+        return [_item(top, why_unreadable(top))]
 
     def excluded(path: str) -> bool:
         names = (os.path.basename(path), os.path.relpath(path, top).replace(os.sep, "/"))
         return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in exclude)
 
-    found: dict[str, str | None] = {}
-    visited: set[tuple[int, int]] = set()
-    roots = deque([top])
-    while roots:
-        roots.extend(sorted(_walk(roots.popleft(), excluded, visited, found)))
+    found = files_below(top, excluded)
     if not found:
         raise ValueError(f"argument folder: {folder} holds no file" + (" that exclude leaves" if exclude else ""))
     return [_item(path, found[path]) for path in sorted(found)]
-
-
-def _walk(
-    root: str, excluded: Callable[[str], bool], visited: set[tuple[int, int]], found: dict[str, str | None]
-) -> list[str]:
-    """Put what stands in the real folders below `root` into `found` (path: why unreadable); return links to folders."""
-    links = []
-    pending = [root]
-    while pending:
-        folder = pending.pop()
-        try:
-            status = os.stat(folder)
-            if (status.st_dev, status.st_ino) in visited:
-                continue
-            visited.add((status.st_dev, status.st_ino))
-            with os.scandir(folder) as entries:
-                paths = [entry.path for entry in entries if not excluded(entry.path)]
-        except OSError as error:
-            found[folder] = f"folder cannot be listed ({type(error).__name__})"
-            continue
-        for path in paths:
-            if os.path.isdir(path):
-                (links if os.path.islink(path) else pending).append(path)
-            else:
-                found[path] = _unreadable(path)
-    return links
-
-
-def _unreadable(path: str) -> str | None:
-    try:
-        mode = os.stat(path).st_mode
-    except OSError as error:
-        return "broken symbolic link" if os.path.islink(path) else f"cannot be read ({type(error).__name__})"
-    return None if stat.S_ISREG(mode) else "not a regular file"
 
 
 def _item(path: str, unreadable: str | None) -> dict[str, str]:

@@ -79,6 +79,14 @@ def read_layout(header: Header) -> PixelLayout:
     if header.integer("Rows") is None and header.pixel_offset is None:
         raise no_pixel_data(header)
     _refuse_other_than_grayscale(header)
+    return read_cells(header)
+
+
+def read_cells(header: Header) -> PixelLayout:
+    """How one sample of a frame is stored, whatever the number of frames and samples.
+
+    Raises UnsupportedImageError for missing or contradictory attributes.
+    """
     rows, columns, allocated, stored = (
         _required(header, keyword) for keyword in ("Rows", "Columns", "BitsAllocated", "BitsStored")
     )
@@ -103,7 +111,11 @@ def read_stored_values(header: Header, layout: PixelLayout) -> StoredValues:
 
     Raises PixelDecodeError when bytes are missing or damaged or no decoder is installed.
     """
-    encoded = read_encoded_pixels(header, layout.size)
+    return decode_stored_values(header, layout, read_encoded_pixels(header, layout.size))
+
+
+def decode_stored_values(header: Header, layout: PixelLayout, encoded: EncodedPixels) -> StoredValues:
+    """The same for one frame whose bytes were already found."""
     if not header.transfer_syntax:
         if encoded.encapsulated:
             raise UnsupportedImageError(header.path, "compressed pixel data without a TransferSyntaxUID")

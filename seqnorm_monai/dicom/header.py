@@ -22,6 +22,7 @@ from seqnorm_monai.dicom.quiet import quiet_pydicom
 
 # Binary integer value representations, PS3.5 table 6.2-1, as struct formats.
 _INTEGER_FORMATS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "OW": "H"}
+_FLOAT_FORMATS = {"FD": "d", "FL": "f"}
 # PS3.5 section 6.2: CS is up to 16 of A-Z, 0-9, space and underscore.
 _CODE = re.compile(r"[A-Z0-9_ ]{1,16}")
 _UID = re.compile(r"[0-2](\.(0|[1-9][0-9]*))+")
@@ -109,11 +110,31 @@ class Header:
             raise self.unusable(keyword, "is not a finite number")
         return values
 
+    def numbers(self, keyword: str) -> tuple[float, ...]:
+        """The finite numbers of an element of any numeric representation; () if absent."""
+        raw = self.raw(keyword)
+        if raw is None or raw[0] == "DS":
+            return self.decimals(keyword)
+        if raw[0] not in _FLOAT_FORMATS:
+            return tuple(float(value) for value in self.integers(keyword))
+        layout = ("<" if self.little_endian else ">") + _FLOAT_FORMATS[raw[0]]
+        if len(raw[1]) % struct.calcsize(layout):
+            raise self.unusable(keyword, "is not a number")
+        values = tuple(number for (number,) in struct.iter_unpack(layout, raw[1]))
+        if not all(math.isfinite(value) for value in values):
+            raise self.unusable(keyword, "is not a finite number")
+        return values
+
     def first_item(self, keyword: str) -> Header | None:
         """The first item of a sequence, None if the sequence is absent or empty."""
+        found = self.items(keyword)
+        return found[0] if found else None
+
+    def items(self, keyword: str) -> list[Header]:
+        """All items of a sequence, [] if it is absent. Raises UnsupportedImageError if it is none."""
         tag = tag_for_keyword(keyword)
         if tag not in self.dataset:
-            return None
+            return []
         try:
             with quiet_pydicom():
                 value = self.dataset[tag].value
@@ -122,7 +143,7 @@ class Header:
             value = None
         if not isinstance(value, Sequence):
             raise self.unusable(keyword, "is not a sequence")
-        return Header(self.path, value[0], self.little_endian) if len(value) else None
+        return [Header(self.path, item, self.little_endian) for item in value]
 
     def sop_class_name(self) -> str:
         """The kind of object in words, e.g. "RT Structure Set Storage"."""

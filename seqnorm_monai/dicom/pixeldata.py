@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -38,6 +40,17 @@ def read_encoded_pixels(header: Header, native_size: int) -> EncodedPixels:
     """
     if header.transfer_syntax == DeflatedExplicitVRLittleEndian:
         return _read_inflated(header, native_size)
+    with open_pixel_data(header) as (file, representation, length):
+        if length is None:
+            return EncodedPixels(_one_frame(header, read_items(header, file)), representation, True)
+        check_native_length(header, length, native_size)
+        data = file.read(min(length, native_size + native_size % 2))
+        return EncodedPixels(_checked_size(header, data, native_size), representation, False)
+
+
+@contextmanager
+def open_pixel_data(header: Header) -> Iterator[tuple[BinaryIO, str, int | None]]:
+    """The file at the first byte of the pixels, their value representation, and their length (None: encapsulated)."""
     if header.pixel_offset is None:
         raise no_pixel_data(header)
     with header.path.open("rb") as file:
@@ -47,12 +60,13 @@ def read_encoded_pixels(header: Header, native_size: int) -> EncodedPixels:
             raise UnsupportedImageError(header.path, f"{_FLOAT_KINDS[tag]}: floating-point pixels are not supported")
         if tag != _PIXEL_DATA:
             raise no_pixel_data(header)
-        if length == _UNDEFINED:
-            return EncodedPixels(_read_fragments(header, file), representation, True)
-        if length >= 2 * native_size:
-            raise UnsupportedImageError(header.path, f"{length} bytes of pixels, the header describes {native_size}")
-        data = file.read(min(length, native_size + native_size % 2))
-        return EncodedPixels(_checked_size(header, data, native_size), representation, False)
+        yield file, representation, None if length == _UNDEFINED else length
+
+
+def check_native_length(header: Header, length: int, native_size: int) -> None:
+    """Refuse an element that holds twice what the header describes, or more."""
+    if length >= 2 * native_size:
+        raise UnsupportedImageError(header.path, f"{length} bytes of pixels, the header describes {native_size}")
 
 
 def no_pixel_data(header: Header) -> NoPixelDataError:
@@ -94,8 +108,8 @@ def _checked_size(header: Header, data: bytes, size: int) -> bytes:
     return data[: size + size % 2]
 
 
-def _read_fragments(header: Header, file: BinaryIO) -> bytes:
-    """The fragments of one frame, joined: Basic Offset Table, fragments, Sequence Delimitation Item."""
+def read_items(header: Header, file: BinaryIO) -> list[bytes]:
+    """The items of encapsulated pixels: Basic Offset Table, then fragments, up to the Sequence Delimitation Item."""
     items: list[bytes] = []
     while True:
         start = file.read(8)
@@ -112,6 +126,11 @@ def _read_fragments(header: Header, file: BinaryIO) -> bytes:
         if len(item) < length:
             raise PixelDecodeError(header.path, "the compressed pixel data are cut off within a fragment")
         items.append(item)
+    return items
+
+
+def _one_frame(header: Header, items: list[bytes]) -> bytes:
+    """The fragments of a single frame, joined."""
     offset_table, fragments = (items[0], items[1:]) if items else (b"", [])
     if len(offset_table) > 4:
         raise UnsupportedImageError(header.path, f"more than one frame: {len(offset_table) // 4} in the offset table")

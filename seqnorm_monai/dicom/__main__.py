@@ -1,0 +1,70 @@
+"""``python -m seqnorm_monai.dicom FOLDER``: what is in any folder, archive or medium, without predicting.
+
+Exit code 0 when FOLDER could be read, whatever was rejected in it; 2 when it, the rules, or an output cannot be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from seqnorm_monai.dicom.errors import DicomReadError
+from seqnorm_monai.dicom.export import write_nifti
+from seqnorm_monai.dicom.listing import list_sources
+from seqnorm_monai.dicom.report import printable, table, write_json
+from seqnorm_monai.dicom.selection import SelectionRuleError, read_rules
+from seqnorm_monai.dicom.sources import open_sources
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table, write what was asked for; the exit code."""
+    options = _parser().parse_args(arguments)
+    # It warns of an optional package at every load.
+    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
+    try:
+        _run(options)
+    except (DicomReadError, SelectionRuleError) as error:
+        return _fail(str(error))
+    except OSError as error:
+        return _fail(f"{error.filename or 'an output'} cannot be written ({error.strerror})")
+    return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    rules = None if options.select is None else read_rules(options.select)
+    with open_sources(options.folder) as sources:
+        listing = list_sources(sources, rules, all_matched=options.all_matched)
+        written = [] if options.nifti is None else write_nifti(listing, options.nifti)
+    if options.json is not None:
+        write_json(listing, options.json)
+    _show(table(listing))
+    if options.nifti is not None:
+        _show(f"{len(written)} NIfTI files in {printable(str(options.nifti))}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m seqnorm_monai.dicom", description=__doc__)
+    parser.add_argument("folder", type=Path, help="a folder, a file, a DICOMDIR or a ZIP archive")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows and the account of files here")
+    parser.add_argument("--nifti", type=Path, metavar="DIR", help="write each series and phase as .nii.gz here")
+    parser.add_argument("--select", type=Path, metavar="RULES.json", help="series selection rules of MONAI Deploy")
+    parser.add_argument("--all-matched", action="store_true", help="all series that match a rule, not the first")
+    return parser
+
+
+def _show(text: str) -> None:
+    """Print file names that the terminal's encoding may not have."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def _fail(message: str) -> int:
+    print(printable(message), file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
