@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,20 +66,25 @@ def load_volume(volume: Volume, *, affine_lps_to_ras: bool = True) -> MetaTensor
 
     Raises a DicomReadError that names the file.
     """
+    return _to_tensor(volume, load_planes(volume.planes), affine_lps_to_ras=affine_lps_to_ras)
+
+
+def load_planes(planes: Sequence[Plane]) -> npt.NDArray[np.float32]:
+    """The pixels of planes (slices, rows, columns[, channels]), in their order. Raises a DicomReadError."""
     by_file: dict[Path, list[tuple[int, Plane]]] = defaultdict(list)
-    for index, plane in enumerate(volume.planes):
+    for index, plane in enumerate(planes):
         by_file[plane.path].append((index, plane))
     pixels: npt.NDArray[np.float32] | None = None
     for path, members in by_file.items():
         for index, values in _decode_file(path, members):
             if pixels is None:
                 # empty pages: the memory is taken as the slices come
-                pixels = np.empty((len(volume.planes), *values.shape), np.float32)
+                pixels = np.empty((len(planes), *values.shape), np.float32)
             elif values.shape != pixels.shape[1:]:
                 raise UnsupportedImageError(path, "the image differs in size from the others of its series")
             pixels[index] = values
     assert pixels is not None, "a volume has planes"
-    return _to_tensor(volume, pixels, affine_lps_to_ras=affine_lps_to_ras)
+    return pixels
 
 
 def _to_tensor(volume: Volume, pixels: npt.NDArray[np.float32], *, affine_lps_to_ras: bool) -> MetaTensor:
