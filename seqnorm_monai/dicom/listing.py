@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -56,11 +57,18 @@ class Row:
 
 @dataclass(frozen=True)
 class Entry:
-    """A row, how to read its pixels, and the names of the files that they come from."""
+    """A row, how to read its pixels, and the names and places of the files that they come from.
+
+    `derived`: the kind of a computed map, "" for an image as it was acquired. `stack`: equal for volumes
+    of one series whose voxels lie at the same places, its phases. `attributes`: what selection rules ask for, {} for NIfTI.
+    """
 
     row: Row
     load: Callable[[], MetaTensor]
     names: tuple[str, ...]
+    paths: tuple[Path, ...]
+    stack: int
+    derived: str = ""
     attributes: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -82,17 +90,21 @@ class Listing:
         self.files = [replace(one, status=status, reason=reason) if one.path in names else one for one in self.files]
 
 
-def list_sources(sources: Sources, rules: Iterable[Selection] | None = None, *, all_matched: bool = False) -> Listing:
+def list_sources(
+    sources: Sources, rules: Iterable[Selection] | None = None, *, all_matched: bool = False, num_workers: int = 0
+) -> Listing:
     """Read the headers of all files; with `rules`, keep the series that they choose and set the others' files aside.
 
-    NIfTI files have no DICOM attributes: no rule chooses them. Nothing raises for a file.
+    NIfTI files have no DICOM attributes: no rule chooses them. Nothing raises for a file. Headers are read in
+    `num_workers` processes if above 0.
     """
     nifti = [file for file in sources.files if is_nifti(file.path)]
     partners = {os.path.realpath(path) for path in (voxel_file(file.path) for file in nifti) if path is not None}
     paths = {file.path for file in nifti}
     voxels = [file for file in sources.files if file.path not in paths and os.path.realpath(file.path) in partners]
     paths |= {file.path for file in voxels}
-    report = read_studies([file for file in sources.files if file.path not in paths], sources.refused)
+    dicom = [file for file in sources.files if file.path not in paths]
+    report = read_studies(dicom, sources.refused, num_workers=num_workers)
     listing = Listing(_dicom_entries(report), list(report.files))
     _add_nifti(listing, nifti, voxels)
     if rules is not None:
@@ -125,7 +137,9 @@ def _dicom_entries(report: StudyReport) -> list[Entry]:
                 series_instance_uid=volume.series_instance_uid,
                 name="",
             )
-            entries.append(Entry(row, partial(load_volume, volume), tuple(volume.files), volume.attributes))
+            paths = tuple(dict.fromkeys(plane.path for plane in volume.planes))
+            load = partial(load_volume, volume)
+            entries.append(Entry(row, load, volume.files, paths, volume.stack, volume.derived, volume.attributes))
     return entries
 
 
@@ -145,7 +159,8 @@ def _add_nifti(listing: Listing, files: Sequence[SourceFile], voxels: Sequence[S
         series += 1
         listing.files += [FileRecord(name, "used") for name in names]
         for volume in volumes:
-            listing.entries.append(Entry(_nifti_row(volume, study, series, names), partial(load_nifti, volume), names))
+            row = _nifti_row(volume, study, series, names)
+            listing.entries.append(Entry(row, partial(load_nifti, volume), names, volume.files, stack=0))
 
 
 def _nifti_row(volume: NiftiVolume, study: int, series: int, names: tuple[str, ...]) -> Row:
@@ -186,3 +201,4 @@ def _choose(listing: Listing, rules: list[Selection], *, all_matched: bool) -> N
 def _letters(affine: npt.NDArray[np.float64]) -> str:
     """The direction in which each axis grows: R or L, A or P, S or I, for an affine to RAS."""
     return "".join(letter or "?" for letter in nibabel.aff2axcodes(affine))
+

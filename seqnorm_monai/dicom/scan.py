@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import filecmp
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +19,8 @@ from seqnorm_monai.dicom.volume import load_planes
 
 # StudyInstanceUID, SeriesInstanceUID, and the file's own name where it has no SeriesInstanceUID
 SeriesKey = tuple[str, str, str]
+# files that a process takes at a time
+_CHUNK = 32
 
 
 class Source(Protocol):
@@ -29,64 +33,81 @@ class Source(Protocol):
     def path(self) -> Path: ...
 
 
+@dataclass(frozen=True)
+class Damaged:
+    """A file that cannot be used, although it says which image of which series it is."""
+
+    record: FileRecord
+    sop: str
+    error: str
+
+
 @dataclass
 class Scan:
     """What the headers gave.
 
     `series`: instances by series; one without SeriesInstanceUID is a series of its own. `records`: by name, of every
-    file that is in no series. `bad`: damaged files of known series. `spoilt`: why a series may lack a slice, for those
-    of which a file cannot be used.
+    file that is in no series. `spoilt`: why a series may lack a slice, for those of which a file cannot be used.
     """
 
     series: dict[SeriesKey, list[Instance]] = field(default_factory=dict)
     records: dict[str, FileRecord] = field(default_factory=dict)
     spoilt: dict[SeriesKey, str] = field(default_factory=dict)
-    bad: list[tuple[str, BadInstance]] = field(default_factory=list)
 
 
-def scan_files(sources: Iterable[Source]) -> Scan:
-    """Read every header; nothing raises for a file.
+def scan_files(sources: Iterable[Source], num_workers: int = 0) -> Scan:
+    """Read every header, in `num_workers` processes if above 0; nothing raises for a file.
 
     Of several files with one SOPInstanceUID the first is kept and the others are set aside as copies, if they hold the
-    same image; if they do not, all of them are rejected, as nobody can tell which is the right one.
+    same image; if they do not, all of them are rejected, as nobody can tell which is the right one. A damaged copy of
+    an image that is there spoils nothing.
 
     Raises ValueError when two sources have one name.
     """
+    places = [(source.name, source.path) for source in sources]
+    doubles = [name for name, count in Counter(name for name, _ in places).items() if count > 1]
+    if doubles:
+        raise ValueError(f"argument sources: two files have the name {doubles[0]!r}")
     scan = Scan()
     by_uid: dict[str, list[Instance]] = {}
-    names: set[str] = set()
-    for source in sources:
-        if source.name in names:
-            raise ValueError(f"argument sources: two files have the name {source.name!r}")
-        names.add(source.name)
-        instance = _read(scan, source)
-        if instance is not None:
-            by_uid.setdefault(instance.sop or f"file {source.name}", []).append(instance)
+    damaged: list[Damaged] = []
+    for (name, _), outcome in zip(places, _outcomes(places, num_workers), strict=True):
+        if isinstance(outcome, Instance):
+            by_uid.setdefault(outcome.sop or f"file {name}", []).append(outcome)
+            continue
+        scan.records[name] = outcome.record if isinstance(outcome, Damaged) else outcome
+        if isinstance(outcome, Damaged):
+            damaged.append(outcome)
     for found in by_uid.values():
         _keep(scan, found)
-    for name, bad in scan.bad:
-        # a damaged copy of an image that is there takes nothing from its series
-        if bad.sop not in by_uid:
-            scan.spoilt.setdefault((bad.study, bad.series, ""), f"{name}: {bad.error.reason}")
+    for one in damaged:
+        if one.sop not in by_uid and one.record.series:
+            scan.spoilt.setdefault((one.record.study, one.record.series, ""), f"{one.record.path}: {one.error}")
     return scan
 
 
-def _read(scan: Scan, source: Source) -> Instance | None:
-    name = source.name
+def _outcomes(places: Sequence[tuple[str, Path]], num_workers: int) -> Iterable[Instance | FileRecord | Damaged]:
+    if num_workers < 1 or len(places) < 2 * _CHUNK:
+        return map(_outcome, places)
+    with ProcessPoolExecutor(num_workers) as pool:
+        return list(pool.map(_outcome, places, chunksize=_CHUNK))
+
+
+def _outcome(place: tuple[str, Path]) -> Instance | FileRecord | Damaged:
+    """What one file is, as a value: it may come from another process."""
+    name, path = place
     try:
-        return read_instance(name, source.path)
+        return read_instance(name, path)
     except SetAside as aside:
-        scan.records[name] = FileRecord(name, "set_aside", aside.reason, aside.study, aside.series)
+        return FileRecord(name, "set_aside", aside.reason, aside.study, aside.series)
     except BadInstance as bad:
-        scan.records[name] = FileRecord(name, "rejected", text_of(bad.error), bad.study, bad.series)
-        if bad.series:
-            scan.bad.append((name, bad))
+        record = FileRecord(name, "rejected", text_of(bad.error), bad.study, bad.series)
+        return Damaged(record, bad.sop, bad.error.reason)
     except DicomReadError as error:
-        scan.records[name] = FileRecord(name, "rejected", text_of(error))
+        return FileRecord(name, "rejected", text_of(error))
     # a damaged header may raise anything; its text is not passed on
     except Exception as error:
-        scan.records[name] = FileRecord(name, "rejected", f"the header cannot be used ({type(error).__name__})")
-    return None
+        return FileRecord(name, "rejected", f"the header cannot be used ({type(error).__name__})")
 
 
 def text_of(error: DicomReadError) -> str:

@@ -52,16 +52,17 @@ class _Found:
     errors: list[SeriesError] = field(default_factory=list)
 
 
-def read_studies(sources: Iterable[Source], refused: Iterable[FileRecord] = ()) -> StudyReport:
+def read_studies(sources: Iterable[Source], refused: Iterable[FileRecord] = (), *, num_workers: int = 0) -> StudyReport:
     """Group files by study, series, stack and phase, from their headers only; one bad file stops nothing.
 
     `sources` and `refused` are those of `seqnorm_monai.dicom.open_sources`: the files, and the records of what could
-    not be offered at all. Slices of a series with a damaged file are refused, because it may be one of them.
+    not be offered at all. Slices of a series with a damaged file are refused, because it may be one of them. Headers
+    are read in `num_workers` processes if that is above 0.
 
     Raises ValueError when two sources have one name.
     """
     sources, refused = list(sources), list(refused)
-    scan = scan_files(sources)
+    scan = scan_files(sources, num_workers)
     series = [_read_series(scan, key, instances) for key, instances in sorted(scan.series.items())]
     return StudyReport(tuple(series), tuple([scan.records[source.name] for source in sources] + refused))
 
@@ -74,9 +75,9 @@ def _read_series(scan: Scan, key: SeriesKey, instances: list[Instance]) -> Serie
     except GeometryError as error:
         stacks = []
         found.errors.append(_error(planes, str(error)))
-    for stack in stacks:
+    for number, stack in enumerate(stacks):
         try:
-            found.volumes += _stack_volumes(scan, by_name, key, stack, len(found.volumes))
+            found.volumes += _stack_volumes(scan, by_name, key, stack, number, len(found.volumes))
         except GeometryError as error:
             found.errors.append(_error(stack, str(error)))
     for instance in instances:
@@ -100,19 +101,20 @@ def _record(name: str, key: SeriesKey, found: _Found) -> FileRecord:
 
 
 def _stack_volumes(
-    scan: Scan, instances: Mapping[str, Instance], key: SeriesKey, stack: list[Plane], first: int
+    scan: Scan, instances: Mapping[str, Instance], key: SeriesKey, stack: list[Plane], number: int, first: int
 ) -> list[Volume]:
-    """The volumes of one stack, all or none. Raises GeometryError."""
+    """The volumes of one stack, all or none: `number` of it, `first` of them in the series. Raises GeometryError."""
     if stack[0].position is None or stack[0].orientation is None:
-        return [_volume(instances, key, Phase(tuple(stack)), first)]
+        return [_volume(instances, key, Phase(tuple(stack)), number, first)]
     if key in scan.spoilt:
         raise GeometryError(f"one of its files cannot be used, {scan.spoilt[key]}")
     if len(stack) > 1 and stack[0].spacing is None:
         raise GeometryError("slices without PixelSpacing")
-    return [_volume(instances, key, phase, first + index) for index, phase in enumerate(separate_phases(stack))]
+    phases = separate_phases(stack)
+    return [_volume(instances, key, phase, number, first + index) for index, phase in enumerate(phases)]
 
 
-def _volume(instances: Mapping[str, Instance], key: SeriesKey, phase: Phase, index: int) -> Volume:
+def _volume(instances: Mapping[str, Instance], key: SeriesKey, phase: Phase, number: int, index: int) -> Volume:
     planes, plane = phase.planes, phase.planes[0]
     affine, spacing, sheared = None, None, False
     if plane.position is not None and plane.orientation is not None and plane.spacing is not None:
@@ -130,6 +132,7 @@ def _volume(instances: Mapping[str, Instance], key: SeriesKey, phase: Phase, ind
         sop_instance_uids=tuple(dict.fromkeys(plane.sop_instance_uid for plane in planes)),
         modality=source.modality,
         kind=kind,
+        stack=number,
         phase_index=index,
         phase_label=phase.label,
         phase_name=phase.names,

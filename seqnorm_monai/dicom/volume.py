@@ -34,7 +34,7 @@ class Volume:
     `kind`: "image" (one slice), "volume" (slices in space), "frames" (a multi-frame image without geometry, its
     last axis is the frame). `shape` is (slices, rows, columns), with the channels behind for colour. `affine` maps
     (column, row, slice) to mm (LPS), None without geometry. `spacing` in mm along (column, row, slice).
-    `phase_value` is the value named by `phase_name`, by which the phases of a series are sorted.
+    `stack` numbers the stacks of the series; the volumes of one are its phases, on one grid. `phase_value` is the value named by `phase_name`, by which the phases of a series are sorted.
     """
 
     study_instance_uid: str
@@ -42,6 +42,7 @@ class Volume:
     sop_instance_uids: tuple[str, ...]
     modality: str
     kind: str
+    stack: int
     phase_index: int
     phase_label: str
     phase_name: tuple[str, ...]
