@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from monai.data import MetaTensor
+from monai.utils import MetaKeys, SpaceKeys
+from monai.utils.misc import ImageMetaKey
 
 from seqnorm_monai.dicom.colour import PALETTE_KEYWORDS, apply_palette, colour_frame_bytes, decode_colour
 from seqnorm_monai.dicom.decode import DECODE_KEYWORDS, PixelLayout, decode_stored_values, read_cells
@@ -100,18 +102,19 @@ def _to_tensor(volume: Volume, pixels: npt.NDArray[np.float32], *, affine_lps_to
     if affine_lps_to_ras:
         affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
     meta = {
-        "filename_or_obj": volume.files[0],
-        "study_instance_uid": volume.study_instance_uid,
-        "series_instance_uid": volume.series_instance_uid,
-        "sop_instance_uids": list(volume.sop_instance_uids),
-        "modality": volume.modality,
-        "kind": volume.kind,
-        "phase_index": volume.phase_index,
-        "phase": volume.phase_label,
-        "pixel_spacing": list(volume.spacing) if volume.spacing else [],
+        ImageMetaKey.FILENAME_OR_OBJ: volume.files[0],
+        MetaKeys.ORIGINAL_AFFINE.value: affine.copy(),
+        MetaKeys.SPATIAL_SHAPE.value: np.asarray(array.shape[1:]),
+        MetaKeys.ORIGINAL_CHANNEL_DIM.value: 0,
+        MetaKeys.SPACE.value: SpaceKeys.RAS if affine_lps_to_ras else SpaceKeys.LPS,
+        "StudyInstanceUID": volume.study_instance_uid,
+        "SeriesInstanceUID": volume.series_instance_uid,
+        # one text, as DICOM joins values: lists of different lengths do not collate
+        "SOPInstanceUID": "\\".join(volume.sop_instance_uids),
+        "Modality": volume.modality,
         "has_geometry": volume.affine is not None,
-        "space": "RAS" if affine_lps_to_ras else "LPS",
-        "original_channel_dim": 0,
+        "phase_index": volume.phase_index,
+        "phase_label": volume.phase_label,
     }
     return MetaTensor(torch.from_numpy(np.ascontiguousarray(array)), affine=torch.from_numpy(affine), meta=meta)
 

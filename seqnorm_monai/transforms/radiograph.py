@@ -53,6 +53,8 @@ class LoadRadiograph(Transform):
 
     def _file_of(self, image: StudyImage) -> Path:
         """The file of a single image; anything else is another kind of image than a radiograph."""
+        if image.entries[0].row.format != "DICOM":
+            raise UnsupportedImageError(image.path, f"a {image.entries[0].row.format} file, no radiograph")
         modality = image.entries[0].row.modality
         if self.modalities is not None and modality and modality not in self.modalities:
             raise OtherModalityError(image.path, f"Modality {modality}, accepted are {', '.join(self.modalities)}")

@@ -55,7 +55,7 @@ class LoadStudy(Transform):
         if not isinstance(source, (str, os.PathLike)):
             raise TypeError(f"LoadStudy needs a path or a StudyImage, got {type(source).__name__}")
         image = load_image(source, selections=self.selections, phase=self.phase)
-        self._check(source, image.meta["Modality"])
+        self._check(source, image.meta.get("Modality", ""))
         return image
 
     def _check(self, path: str | os.PathLike[str], modality: str) -> None:
