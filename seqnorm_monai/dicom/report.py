@@ -17,8 +17,6 @@ _COLUMNS = (
     *("series", "number", "phase", "modality", "size", "spacing (mm)", "orientation"),
     *("files", "image", "problems"),
 )
-    ["series", "number", "phase", "modality", "size", "spacing (mm)", "orientation", "files", "image", "problems"]
-)
 # Columns whose cells stand at their right end.
 _NUMBERS = ("series", "number", "files")
 # files that are named for each reason; the JSON names all
