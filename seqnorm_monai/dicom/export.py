@@ -24,8 +24,8 @@ _MAX_AXIS = 32_767
 _VECTORS = {3: "NIFTI_INTENT_RGB_VECTOR", 4: "NIFTI_INTENT_RGBA_VECTOR"}
 _INTEGERS = (np.uint8, np.int16, np.uint16)
 _LEVEL = 6
-# What a qform, in single precision, may be away from the affine, in voxels.
-_ROUNDED = 1e-3
+# What a qform may be away from the affine, in voxels: in single precision it loses turns near 180 degrees.
+_ROUNDED = 0.01
 
 
 def write_nifti(listing: Listing, folder: Path) -> list[Path]:

@@ -36,9 +36,9 @@ _TYPES = {
 _REFUSED_TYPES = {0: "unknown", 1: "one bit", 32: "complex", 1536: "128-bit float", 1792: "complex", 2048: "complex"}
 # intent_code -> colours along the fifth axis: NIFTI_INTENT_RGB_VECTOR, NIFTI_INTENT_RGBA_VECTOR
 _COLOUR_VECTORS = {2003: 3, 2004: 4}
-# xyzt_units: millimetres and seconds per unit; 0 says nothing, which is read as mm and s
+# xyzt_units: millimetres and seconds per unit; 0 says nothing: lengths are taken for mm, times are not known
 _SPACE_UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
-_TIME_UNITS = {0: 1.0, 8: 1.0, 16: 0.001, 24: 0.000001}
+_TIME_UNITS = {8: 1.0, 16: 0.001, 24: 0.000001}
 
 
 @dataclass(frozen=True)
