@@ -37,7 +37,9 @@ ALLOWED: dict[str, set[str]] = {
     "parallel": {"attention", "functional", "layer_map", "networks", "tokenwise"},
     "peers": {"attention", "functional", "paths"},
     "complexity": {"mlp", "paths", "peers", "recompute"},
-    "benchmarking": {"benchmarking", "attention", "complexity", "files", "networks", "peers", "__version__"},
+    "benchmarking": {
+        *("benchmarking", "attention", "caching", "complexity", "files", "networks", "peers", "__version__"),
+    },
     "caching": {"__version__"},
     "folders": set(),
     "read_errors": set(),

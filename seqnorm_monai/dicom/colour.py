@@ -109,8 +109,10 @@ def _compressed(header: Header, layout: PixelLayout, frame: bytes, space: str) -
                 pixel_representation=0,
                 pixel_keyword="PixelData",
             )
-    # whatever a decoder raises on damaged data, without its text
-    except Exception as error:
+    # whatever a decoder raises on damaged data, without its text; a panic of one written in Rust is no Exception
+    except BaseException as error:
+        if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):
+            raise
         raise PixelDecodeError(
             header.path, f"{syntax.name} pixel data cannot be decoded ({type(error).__name__})"
         ) from None

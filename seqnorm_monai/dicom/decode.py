@@ -164,6 +164,8 @@ def _decode_native(encoded: EncodedPixels, layout: PixelLayout, little_endian: b
 
 def _significant_bits(words: npt.NDArray[np.unsignedinteger], layout: PixelLayout) -> StoredValues:
     """The stored bits of each cell, sign-extended. The other bits hold overlays or junk (PS3.5 section 8.1.1)."""
+    if layout.bits_stored == layout.bits_allocated:
+        return words.view(f"i{words.itemsize}") if layout.signed else words
     above = layout.bits_allocated - 1 - layout.high_bit
     cells = (words << above).view(f"i{words.itemsize}" if layout.signed else words.dtype)
     return cells >> (layout.bits_allocated - layout.bits_stored)
@@ -234,8 +236,11 @@ def _run_decoder(
                 pixel_representation=int(layout.signed),
                 pixel_keyword="PixelData",
             )
-    # Whatever a decoder raises on damaged data, without its text: it is long and names no file.
-    except Exception as error:
+    # Whatever a decoder raises on damaged data, without its text: it is long and names no file. A panic of one
+    # written in Rust is no Exception.
+    except BaseException as error:
+        if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):
+            raise
         raise _failed(header, transfer_syntax, type(error).__name__) from None
     return values
 

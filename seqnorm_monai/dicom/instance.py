@@ -13,11 +13,13 @@ from pydicom.valuerep import TEXT_VR_DELIMS
 
 from seqnorm_monai.dicom.completeness import check_complete
 from seqnorm_monai.dicom.decode import DECODE_KEYWORDS, read_cells
+from seqnorm_monai.dicom.encoding import Encoding, read_encoding
 from seqnorm_monai.dicom.errors import DicomReadError, UnsupportedImageError
 from seqnorm_monai.dicom.files import read_header
 from seqnorm_monai.dicom.frames import FUNCTIONAL_GROUPS, read_frame_groups
 from seqnorm_monai.dicom.header import Header, is_uid
 from seqnorm_monai.dicom.kinds import set_aside_kind
+from seqnorm_monai.dicom.luts import LUT_KEYWORDS
 from seqnorm_monai.dicom.phase_values import (
     CLASSIC_KEYWORDS,
     PRIVATE_TAGS,
@@ -53,6 +55,7 @@ _UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfRefe
 _GEOMETRY = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing")
 _KEYWORDS = (
     *_UIDS,
+    *LUT_KEYWORDS,
     _CHARACTER_SET,
     *_GEOMETRY,
     *DECODE_KEYWORDS,
@@ -87,6 +90,7 @@ class Plane:
     image_type: tuple[str, ...]
     phase: Mapping[str, Value] = field(default_factory=dict)
     rescale: tuple[float, float] | None = None
+    encoding: Encoding | None = None
 
 
 @dataclass(frozen=True)
@@ -156,6 +160,7 @@ def _planes(header: Header, name: str, sop: str, image_type: tuple[str, ...]) ->
         "rows": rows,
         "columns": columns,
         "channels": channels,
+        "encoding": read_encoding(header),
     }
     if groups is not None:
         return tuple(Plane(frame=index, **common, **group) for index, group in enumerate(groups))

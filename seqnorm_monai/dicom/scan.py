@@ -14,8 +14,8 @@ import numpy as np
 
 from seqnorm_monai.dicom.errors import DicomReadError
 from seqnorm_monai.dicom.instance import BadInstance, Instance, SetAside, read_instance
+from seqnorm_monai.dicom.loading import load_planes
 from seqnorm_monai.dicom.records import FileRecord
-from seqnorm_monai.dicom.volume import load_planes
 
 # StudyInstanceUID, SeriesInstanceUID, and the file's own name where it has no SeriesInstanceUID
 SeriesKey = tuple[str, str, str]
@@ -187,4 +187,4 @@ def _same_image(one: Instance, other: Instance) -> bool:
 
 
 def _content(instance: Instance) -> list[object]:
-    return [replace(plane, name="", path=Path()) for plane in instance.planes]
+    return [replace(plane, name="", path=Path(), encoding=None) for plane in instance.planes]

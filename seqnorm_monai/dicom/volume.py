@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -14,18 +12,9 @@ from monai.data import MetaTensor
 from monai.utils import MetaKeys, SpaceKeys
 from monai.utils.misc import ImageMetaKey
 
-from seqnorm_monai.dicom.colour import PALETTE_KEYWORDS, apply_palette, colour_frame_bytes, decode_colour
-from seqnorm_monai.dicom.decode import DECODE_KEYWORDS, PixelLayout, decode_stored_values, read_cells
-from seqnorm_monai.dicom.errors import DicomReadError, PixelDecodeError, UnsupportedImageError
-from seqnorm_monai.dicom.files import read_header
-from seqnorm_monai.dicom.framedata import read_frames
-from seqnorm_monai.dicom.header import Header
 from seqnorm_monai.dicom.instance import Plane
-from seqnorm_monai.dicom.luts import LUT_KEYWORDS, read_modality
-from seqnorm_monai.dicom.pixeldata import EncodedPixels
-from seqnorm_monai.dicom.pixels import LookupTable, Rescale, modality_values
+from seqnorm_monai.dicom.loading import load_planes
 
-_KEYWORDS = (*DECODE_KEYWORDS, *LUT_KEYWORDS, *PALETTE_KEYWORDS, "PlanarConfiguration", "SOPInstanceUID")
 Affine = tuple[tuple[float, ...], ...]
 
 
@@ -36,7 +25,8 @@ class Volume:
     `kind`: "image" (one slice), "volume" (slices in space), "frames" (a multi-frame image without geometry, its
     last axis is the frame). `shape` is (slices, rows, columns), with the channels behind for colour. `affine` maps
     (column, row, slice) to mm (LPS), None without geometry. `spacing` in mm along (column, row, slice).
-    `stack` numbers the stacks of the series; the volumes of one are its phases, on one grid. `phase_value` is the value named by `phase_name`, by which the phases of a series are sorted.
+    `stack` numbers the stacks of the series; the volumes of one are its phases, on one grid. `phase_value` is the value
+    named by `phase_name`, by which the phases of a series are sorted.
     """
 
     study_instance_uid: str
@@ -62,6 +52,8 @@ class Volume:
 def load_volume(volume: Volume, *, affine_lps_to_ras: bool = True) -> MetaTensor:
     """Decode to float32 (channels, columns, rows[, slices]); a single slice has no last axis.
 
+    The tensor is a view of slices that lie one after the other in memory, so not contiguous.
+
     Values are those of the modality LUT (PS3.3 section C.11.1), MONOCHROME1 in the polarity of MONOCHROME2, colour
     as RGB. Padding is left as it is stored and rescaled, as ITK leaves it. The affine is that of the volume, in RAS
     unless `affine_lps_to_ras` is off; without geometry it is the spacing (or 1) along the axes of the patient,
@@ -70,24 +62,6 @@ def load_volume(volume: Volume, *, affine_lps_to_ras: bool = True) -> MetaTensor
     Raises a DicomReadError that names the file.
     """
     return _to_tensor(volume, load_planes(volume.planes), affine_lps_to_ras=affine_lps_to_ras)
-
-
-def load_planes(planes: Sequence[Plane]) -> npt.NDArray[np.float32]:
-    """The pixels of planes (slices, rows, columns[, channels]), in their order. Raises a DicomReadError."""
-    by_file: dict[Path, list[tuple[int, Plane]]] = defaultdict(list)
-    for index, plane in enumerate(planes):
-        by_file[plane.path].append((index, plane))
-    pixels: npt.NDArray[np.float32] | None = None
-    for path, members in by_file.items():
-        for index, values in _decode_file(path, members):
-            if pixels is None:
-                # empty pages: the memory is taken as the slices come
-                pixels = np.empty((len(planes), *values.shape), np.float32)
-            elif values.shape != pixels.shape[1:]:
-                raise UnsupportedImageError(path, "the image differs in size from the others of its series")
-            pixels[index] = values
-    assert pixels is not None, "a volume has planes"
-    return pixels
 
 
 def _to_tensor(volume: Volume, pixels: npt.NDArray[np.float32], *, affine_lps_to_ras: bool) -> MetaTensor:
@@ -116,50 +90,4 @@ def _to_tensor(volume: Volume, pixels: npt.NDArray[np.float32], *, affine_lps_to
         "phase_index": volume.phase_index,
         "phase_label": volume.phase_label,
     }
-    return MetaTensor(torch.from_numpy(np.ascontiguousarray(array)), affine=torch.from_numpy(affine), meta=meta)
-
-
-def _decode_file(path: Path, members: list[tuple[int, Plane]]) -> list[tuple[int, npt.NDArray[np.float32]]]:
-    """The frames of one file that a volume needs. Whatever goes wrong is a DicomReadError of this file."""
-    try:
-        header = read_header(path, _KEYWORDS)
-        plane = members[0][1]
-        layout = read_cells(header)
-        size = layout.rows, layout.columns, header.text("SOPInstanceUID")
-        if size != (plane.rows, plane.columns, plane.sop_instance_uid):
-            raise UnsupportedImageError(path, "the file changed since it was scanned", "read the study again")
-        colour = (header.integer("SamplesPerPixel") or 1) == 3
-        frame_bytes = colour_frame_bytes(header, layout) if colour else layout.size
-        frames = header.integer("NumberOfFrames") or 1
-        encoded = read_frames(header, frame_bytes, frames, [plane.frame for _, plane in members])
-        return [(index, _values(header, layout, encoded[plane.frame], plane)) for index, plane in members]
-    except DicomReadError:
-        raise
-    except OSError:
-        raise PixelDecodeError(path, "cannot be opened again") from None
-    # a damaged file may raise anything; its text is not passed on
-    except Exception as error:
-        raise PixelDecodeError(path, f"the pixels cannot be read ({type(error).__name__})") from None
-
-
-def _values(header: Header, layout: PixelLayout, encoded: EncodedPixels, plane: Plane) -> npt.NDArray[np.float32]:
-    photometric = header.code("PhotometricInterpretation")
-    if (header.integer("SamplesPerPixel") or 1) == 3:
-        return decode_colour(header, layout, encoded).astype(np.float32)
-    if photometric not in ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"):
-        raise UnsupportedImageError(header.path, f"PhotometricInterpretation {photometric or 'missing'} of one sample")
-    stored = decode_stored_values(header, layout, encoded)
-    if photometric == "PALETTE COLOR":
-        return apply_palette(header, stored).astype(np.float32)
-    modality: LookupTable | Rescale
-    if plane.rescale is not None:
-        modality = Rescale(*plane.rescale)
-    else:
-        modality = read_modality(header, signed=layout.signed)
-    invert = photometric == "MONOCHROME1"
-    values = modality_values(stored.astype(np.float64), layout.stored_range, modality, invert=invert)
-    with np.errstate(over="ignore"):
-        pixels = values.astype(np.float32)
-    if not np.isfinite(pixels).all():
-        raise UnsupportedImageError(header.path, "the rescaled values exceed float32 (RescaleSlope, RescaleIntercept)")
-    return pixels
+    return MetaTensor(torch.from_numpy(array), affine=torch.from_numpy(affine), meta=meta)
