@@ -51,6 +51,9 @@ class Header:
         # pydicom itself converts the few elements that it needs for reading, all of them text.
         if isinstance(value, str):
             value = value.encode("ascii", "replace")
+        # Reading a sequence makes it convert Pixel Representation, for whatever in the items depends on that.
+        elif isinstance(value, int):
+            value = value.to_bytes(2, "little" if self.little_endian else "big", signed=value < 0)
         if not isinstance(value, bytes) or not value:
             return None
         representation = element.VR

@@ -13,7 +13,7 @@ from seqnorm_monai.dicom.sources import open_sources
 from seqnorm_monai.dicom.study import StudyReport, read_studies
 from seqnorm_monai.dicom.volume import Volume, load_volume
 
-DIRECTIONS = ([1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0])
+DIRECTIONS = ([0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0])
 # how each phase is marked: attributes of (phase, z); three phases in the order in which they are expected
 CLASSIC: dict[str, Attributes] = {
     "temporal position": lambda p, z: {"TemporalPositionIdentifier": p + 1, "NumberOfTemporalPositions": 3},
