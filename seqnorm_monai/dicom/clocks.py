@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -61,7 +62,7 @@ def _blocks(planes: Sequence[Plane], name: str, levels: Codes, needed: int) -> C
     if times is None or ranks is None:
         return None
     blocks = [times[ranks == rank] for rank in range(needed)]
-    return ranks if all(one.max() < two.min() for one, two in zip(blocks, blocks[1:], strict=False)) else None
+    return ranks if all(one.max() < two.min() for one, two in pairwise(blocks)) else None
 
 
 def _ranks(times: npt.NDArray[np.float64], levels: Codes, needed: int, noise: float) -> Codes | None:

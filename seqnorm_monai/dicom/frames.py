@@ -40,8 +40,14 @@ _PHASE_MACROS = (
 _DEEPER = "DiffusionGradientDirectionSequence"
 # dimensions that say where a frame is, not when or how it was taken
 _PLACES = frozenset(
-    "StackID InStackPositionNumber ImagePositionPatient ImageOrientationPatient PlanePositionSequence "
-    "PlaneOrientationSequence".split()
+    (
+        "StackID",
+        "InStackPositionNumber",
+        "ImagePositionPatient",
+        "ImageOrientationPatient",
+        "PlanePositionSequence",
+        "PlaneOrientationSequence",
+    )
 )
 
 

@@ -21,8 +21,12 @@ from seqnorm_monai.dicom.instance import Plane
 
 # Values of Image Type that mark what was computed from other images (PS3.3 sections C.8.3.1.1.1, C.8.13.3.1.1).
 DERIVED_KINDS = frozenset(
-    "ADC EADC FA TRACE TRACEW DIFFUSION_ADC CBF CBV MTT TTP TMAX R2STAR_MAP T2STAR_MAP T1_MAP T2_MAP MIP MINIP "
-    "AVERAGE PROJECTION MPR REFORMATTED VRT SUBTRACTION SUBTRACT SUB".split()
+    (
+        *("ADC", "EADC", "FA", "TRACE", "TRACEW", "DIFFUSION_ADC", "CBF", "CBV", "MTT"),
+        *("TTP", "TMAX", "R2STAR_MAP", "T2STAR_MAP", "T1_MAP", "T2_MAP"),
+        *("MIP", "MINIP", "AVERAGE", "PROJECTION", "MPR", "REFORMATTED"),
+        *("VRT", "SUBTRACTION", "SUBTRACT", "SUB"),
+    )
 )
 # As the fourth value they name a map; as the third, the flavour, they are a weighting (PS3.3 section C.8.13.3.1).
 _MAPS = frozenset(("T1", "T2"))
