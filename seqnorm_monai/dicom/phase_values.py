@@ -121,6 +121,9 @@ def with_image_type(values: dict[str, Value], image_type: tuple[str, ...]) -> di
 
 def _numbers(header: Header, keyword: str) -> tuple[float, ...]:
     """The numbers of an element in whatever representation it came; () if they cannot be read."""
+    raw = header.raw(keyword)
+    if raw is None or len(raw[1]) > _MAX_TEXT:
+        return ()
     try:
         found = header.numbers(keyword)
     except UnsupportedImageError:
@@ -130,8 +133,6 @@ def _numbers(header: Header, keyword: str) -> tuple[float, ...]:
 
 def _text_numbers(text: str) -> tuple[float, ...]:
     """Of an element whose value representation is wrong: digits as text."""
-    if len(text) > _MAX_TEXT:
-        return ()
     try:
         found = tuple(float(part) for part in text.split("\\"))
     except ValueError:

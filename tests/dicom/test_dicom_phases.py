@@ -1,4 +1,4 @@
-"""Phases of one series in every way in which they are stored: each comes out whole, or the series is refused by name."""
+"""Phases of one series in every way in which they are stored: each comes out whole, or is refused by name."""
 
 from __future__ import annotations
 
