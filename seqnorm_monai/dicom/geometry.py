@@ -22,7 +22,7 @@ ORTHONORMAL = 1e-3
 # Cosines that differ by less are one orientation; the tilt below which two orientations are a mistake, in degrees.
 SAME_ORIENTATION = 1e-3
 SMALL_TILT = 5.0
-# In-plane drift per slice distance below which slices are taken to be stacked straight.
+# In-plane drift per slice distance above which a stack is called sheared.
 STRAIGHT = 1e-3
 
 
@@ -55,13 +55,13 @@ def heights(positions: Sequence[Sequence[float]], orientation: Sequence[float]) 
     return np.array(positions, dtype=np.float64) @ slice_normal(orientation)
 
 
-def position_labels(values: Vector) -> list[int]:
-    """A number for each position, the same for slices nearer than `SAME_POSITION`, rising along the normal."""
+def position_labels(values: Vector, nearest: float = SAME_POSITION) -> npt.NDArray[np.int64]:
+    """A number for each position, the same for slices nearer than `nearest`, rising along the normal."""
     order = np.argsort(values, kind="stable")
-    steps = np.diff(values[order]) > SAME_POSITION
-    labels = np.zeros(len(values), dtype=int)
+    steps = np.diff(values[order]) > nearest
+    labels = np.zeros(len(values), dtype=np.int64)
     labels[order[1:]] = np.cumsum(steps)
-    return labels.tolist()
+    return labels
 
 
 def stack_geometry(
@@ -75,7 +75,8 @@ def stack_geometry(
     With unit directions r (along a row) and c (along a column), pixel spacing (s_row, s_col) and n slices sorted by
     height, the affine has the columns ``s_col * r``, ``s_row * c``, ``(p[n-1] - p[0]) / (n - 1)`` and ``p[0]``.
     Slices of a tilted gantry drift in their plane: the third column then is not the normal, and the affine is
-    sheared, but true. A single slice takes its thickness (1 mm if unknown) along the normal.
+    sheared, but true. A drift of the whole stack below `UNIFORM_MM` is what direction cosines of few digits leave:
+    the third column then is the normal. A single slice takes its thickness (1 mm if unknown) along the normal.
 
     Raises GeometryError for double slices, missing slices, uneven spacing and slices that are not on one line.
     """
@@ -92,10 +93,11 @@ def stack_geometry(
     distance = float(step @ normal)
     if np.abs(points - expected).max() > max(UNIFORM_MM, UNIFORM_RELATIVE * distance):
         raise GeometryError("the slices do not lie on one straight line (ImagePositionPatient)")
-    sheared = bool(np.linalg.norm(step - distance * normal) > STRAIGHT * distance)
+    drift = float(np.linalg.norm(step - distance * normal))
+    sheared = drift > STRAIGHT * distance
     affine = np.eye(4)
     affine[:3, 0], affine[:3, 1] = row * pixel_spacing[1], column * pixel_spacing[0]
-    affine[:3, 2] = step if sheared else distance * normal
+    affine[:3, 2] = step if drift * (count - 1) > UNIFORM_MM else distance * normal
     affine[:3, 3] = points[0]
     spacing = (float(pixel_spacing[1]), float(pixel_spacing[0]), float(np.linalg.norm(affine[:3, 2])))
     return StackGeometry(tuple(order.tolist()), spacing, tuple(map(tuple, affine.tolist())), sheared)
@@ -117,7 +119,9 @@ def _check_spacing(values: Vector) -> None:
     ends = f"between {values[at]:.2f} and {values[at + 1]:.2f} mm"
     missing = round(steps[at] / usual) - 1
     if missing >= 1:
-        raise GeometryError(f"{missing} slice{'s' if missing > 1 else ''} missing {ends}, usual distance {usual:.2f} mm")
+        raise GeometryError(
+            f"{missing} slice{'s' if missing > 1 else ''} missing {ends}, usual distance {usual:.2f} mm"
+        )
     raise GeometryError(f"uneven slice distances: {steps.min():.3f} to {steps.max():.3f} mm, the largest {ends}")
 
 

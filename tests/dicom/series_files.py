@@ -1,93 +1,131 @@
-"""Series whose places and values are known, as classic files and as one enhanced multi-frame file."""
+"""Series of slices written as DICOM files, every voxel with a value of its own, and where each voxel lies."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from pydicom.dataset import Dataset
-from pydicom.uid import EnhancedMRImageStorage
+import torch
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filewriter import dcmwrite
+from pydicom.uid import CTImageStorage, EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage
+from pydicom.valuerep import DSfloat
 
-from tests.study_files import SERIES, mr_slice, save
+from seqnorm_monai.dicom.study import StudyReport, read_studies
+from seqnorm_monai.dicom.volume import Volume, load_volume
 
-Attributes = Callable[[int, int], dict[str, Any]]
-NO_ATTRIBUTES: Attributes = lambda phase, z: {}  # noqa: E731
+SLOPE, STUDY = 2.0, "1.2.3.1"
+Attributes = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Directions of rows, columns and slices (unit vectors as columns, LPS), mm between voxels (x, y, z), first voxel.
+    """Slices at ``origin + k * step``; `row` and `column` are the directions along a row and along a column."""
 
-    `drift`: mm along the row direction by which each slice is shifted against the one before (a tilted gantry).
-    """
+    slices: int = 5
+    rows: int = 7
+    columns: int = 3
+    origin: tuple[float, ...] = (-31.0, 17.0, 43.0)
+    row: tuple[float, ...] = (1.0, 0.0, 0.0)
+    column: tuple[float, ...] = (0.0, 1.0, 0.0)
+    step: tuple[float, ...] = (0.0, 0.0, 2.5)
+    spacing: tuple[float, float] = (0.7, 1.3)
 
-    rotation: npt.NDArray[np.float64] = field(default_factory=lambda: np.eye(3))
-    spacing: tuple[float, float, float] = (0.75, 1.25, 2.5)
-    origin: tuple[float, float, float] = (-10.0, 20.0, -5.0)
-    drift: float = 0.0
+    def position(self, number: int) -> np.ndarray:
+        """Of the first pixel of a slice, LPS in mm."""
+        return np.array(self.origin) + number * np.array(self.step)
 
-    def position(self, z: int) -> list[float]:
-        """Of the first voxel of a slice, mm (LPS)."""
-        shift = z * (self.spacing[2] * self.rotation[:, 2] + self.drift * self.rotation[:, 0])
-        return (np.array(self.origin) + shift).tolist()
-
-    @property
-    def orientation(self) -> list[float]:
-        return self.rotation[:, :2].T.ravel().tolist()
-
-    @property
-    def affine(self) -> npt.NDArray[np.float64]:
-        """Voxel (x, y, z) -> mm, RAS."""
-        affine = np.eye(4)
-        affine[:3, 0], affine[:3, 1] = self.rotation[:, 0] * self.spacing[0], self.rotation[:, 1] * self.spacing[1]
-        affine[:3, 2] = np.array(self.position(1)) - np.array(self.position(0))
-        affine[:3, 3] = self.origin
-        return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+    def places(self) -> np.ndarray:
+        """(slices, rows, columns, 3): where the centre of every voxel lies, LPS in mm."""
+        k, j, i = np.meshgrid(*map(np.arange, (self.slices, self.rows, self.columns)), indexing="ij")
+        return (
+            np.array(self.origin)
+            + k[..., None] * np.array(self.step)
+            + j[..., None] * self.spacing[0] * np.array(self.column)
+            + i[..., None] * self.spacing[1] * np.array(self.row)
+        )
 
 
-def random_values(phases: int, shape: tuple[int, int, int] = (5, 6, 4)) -> npt.NDArray[np.uint16]:
-    """(phases, x, y, z), every number once as far as 16 bits go."""
-    generator = np.random.default_rng([phases, *shape])
-    count = phases * int(np.prod(shape))
-    return generator.permutation(count).reshape(phases, *shape).astype(np.uint16)
+def rotated(grid: Grid, axes: np.ndarray, distance: float, *, lean: Sequence[float] = (0.0, 0.0)) -> Grid:
+    """`grid` along the orthonormal rows of `axes`; `lean` moves each slice in its plane, as a tilted gantry does."""
+    step = distance * axes[2] + lean[0] * axes[0] + lean[1] * axes[1]
+    return replace(grid, row=tuple(axes[0]), column=tuple(axes[1]), step=tuple(step))
 
 
-def decimals(values: Sequence[float]) -> list[str]:
-    """Decimal strings of at most 16 characters (PS3.5 section 6.2), as many digits as fit."""
-    return [f"{value:.16g}" if len(f"{value:.16g}") <= 16 else f"{value:.9g}"[:16] for value in values]
+def stored(grid: Grid, phase: int = 0) -> np.ndarray:
+    """(slices, rows, columns) of numbers that occur in no other voxel and no other phase."""
+    count = grid.slices * grid.rows * grid.columns
+    return (np.arange(count) + 1 + phase * count).reshape(grid.slices, grid.rows, grid.columns)
+
+
+def intercept(phase: int, number: int) -> float:
+    """Of each slice another, so that a rescale of another slice shows."""
+    return 10_000.0 * (phase * 8 + number + 1)
+
+
+def expected(grid: Grid, phase: int = 0) -> np.ndarray:
+    """(slices, rows, columns): the rescaled values."""
+    shift = np.array([intercept(phase, number) for number in range(grid.slices)])
+    return SLOPE * stored(grid, phase) + shift[:, None, None]
+
+
+def decimals(values: Iterable[float]) -> list[DSfloat]:
+    return [DSfloat(float(value), auto_format=True) for value in values]
+
+
+def base(sop: str, series: str, kind: str = MRImageStorage) -> Dataset:
+    dataset = Dataset()
+    dataset.SOPClassUID, dataset.SOPInstanceUID = kind, sop
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.FrameOfReferenceUID = STUDY, series, "1.2.3.5"
+    dataset.PatientName, dataset.PatientID = "Secret^Name", "SECRETID"
+    dataset.Modality = "CT" if kind == CTImageStorage else "MR"
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 16, 15, 0
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    return dataset
+
+
+def save(dataset: Dataset, path: Path, values: np.ndarray) -> Path:
+    dataset.Rows, dataset.Columns = values.shape[-2:]
+    data = values.astype("<u2").tobytes()
+    dataset.PixelData = data + b"\0" * (len(data) % 2)
+    dataset["PixelData"].VR = "OW"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    dcmwrite(path, dataset, enforce_file_format=True)
+    return path
 
 
 def write_classic(
     folder: Path,
-    values: npt.NDArray[np.uint16],
-    grid: Grid | None = None,
-    attributes: Attributes = NO_ATTRIBUTES,
+    grid: Grid,
+    phases: Sequence[Attributes] = ({},),
     *,
-    seed: int = 0,
-    series: str = SERIES,
-) -> dict[tuple[int, int], Path]:
-    """One file for each slice of `values` (phases, x, y, z), with names, UIDs and instance numbers without order.
-
-    `attributes` (phase, z) are added to the header. Returns the path of each (phase, z).
-    """
-    grid = grid or Grid()
-    phases, slices = values.shape[0], values.shape[3]
-    order = np.random.default_rng(seed).permutation(phases * slices)
-    paths = {}
-    for number, (phase, z) in zip(order, np.ndindex(phases, slices), strict=True):
-        dataset = mr_slice(values[phase, :, :, z].T, 0.0, f"{series}.{number + 1}", SeriesInstanceUID=series)
-        dataset.ImagePositionPatient = decimals(grid.position(z))
-        dataset.ImageOrientationPatient = decimals(grid.orientation)
-        dataset.PixelSpacing = decimals([grid.spacing[1], grid.spacing[0]])
-        dataset.SliceThickness = decimals([grid.spacing[2]])[0]
-        dataset.InstanceNumber = int(number) + 1
-        for keyword, value in attributes(phase, z).items():
-            setattr(dataset, keyword, value)
-        paths[phase, z] = save(dataset, folder / f"IM{number:05}")
+    series: str = "1.2.3.2",
+    each: Callable[[int, int], Attributes] = lambda phase, number: {},
+    skip: Iterable[tuple[int, int]] = (),
+    kind: str = MRImageStorage,
+    stem: str = "s",
+) -> list[Path]:
+    """One file for each slice of each phase: `phases` holds attributes of a phase, `each` those of (phase, slice)."""
+    paths = []
+    for phase, attributes in enumerate(phases):
+        values = stored(grid, phase)
+        for number in range(grid.slices):
+            if (phase, number) in set(skip):
+                continue
+            dataset = base(f"{series}.{phase + 1}.{number + 1}", series, kind)
+            dataset.ImagePositionPatient = decimals(grid.position(number))
+            dataset.ImageOrientationPatient = decimals((*grid.row, *grid.column))
+            dataset.PixelSpacing = decimals(grid.spacing)
+            dataset.RescaleSlope, dataset.RescaleIntercept = decimals((SLOPE, intercept(phase, number)))
+            for keyword, value in {**attributes, **each(phase, number)}.items():
+                setattr(dataset, keyword, value)
+            paths.append(save(dataset, folder / f"{stem}{phase}_{number}.dcm", values[number]))
     return paths
 
 
@@ -101,39 +139,88 @@ def item(**attributes: Any) -> list[Dataset]:  # noqa: ANN401
 
 def write_enhanced(
     path: Path,
-    values: npt.NDArray[np.uint16],
-    grid: Grid | None = None,
-    groups: Attributes = NO_ATTRIBUTES,
+    grid: Grid,
+    phases: Sequence[Attributes] = ({},),
     *,
+    series: str = "1.2.3.3",
     shared: bool = True,
-    seed: int = 0,
+    order: Sequence[tuple[int, int]] | None = None,
+    content: Callable[[int, int], Attributes] = lambda phase, number: {},
+    dimensions: Sequence[int] = (),
 ) -> Path:
-    """One file with a frame for each slice of `values` (phases, x, y, z), the frames without order.
+    """One multi-frame file; `phases` holds macros (sequences) of a phase, `content` elements of Frame Content.
 
-    `groups` (phase, z) are functional group sequences of a frame. `shared`: orientation and spacing stand once in the
-    shared groups, else in every frame.
+    `shared` puts what all frames have in common into the shared group. `order`: (phase, slice) of each frame.
     """
-    grid = grid or Grid()
-    phases, slices = values.shape[0], values.shape[3]
-    places = list(np.ndindex(phases, slices))
-    order = np.random.default_rng(seed).permutation(len(places))
-    frames = [places[index] for index in order]
-    dataset = mr_slice(values[0, :, :, 0].T, 0.0, "1.2.3.41")
-    for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"):
-        delattr(dataset, keyword)
-    dataset.SOPClassUID = EnhancedMRImageStorage
+    every = [(phase, number) for phase in range(len(phases)) for number in range(grid.slices)]
+    frames = every if order is None else order
+    dataset = base(f"{series}.1", series, EnhancedMRImageStorage)
     dataset.NumberOfFrames = len(frames)
     common = {
-        "PlaneOrientationSequence": item(ImageOrientationPatient=decimals(grid.orientation)),
-        "PixelMeasuresSequence": item(
-            PixelSpacing=decimals([grid.spacing[1], grid.spacing[0]]), SliceThickness=decimals([grid.spacing[2]])[0]
-        ),
+        "PixelMeasuresSequence": item(PixelSpacing=decimals(grid.spacing), SliceThickness=1.0),
+        "PlaneOrientationSequence": item(ImageOrientationPatient=decimals((*grid.row, *grid.column))),
     }
-    dataset.SharedFunctionalGroupsSequence = item(**common) if shared else item()
-    dataset.PerFrameFunctionalGroupsSequence = []
-    for phase, z in frames:
-        own = {"PlanePositionSequence": item(ImagePositionPatient=decimals(grid.position(z)))}
-        own |= {} if shared else common
-        dataset.PerFrameFunctionalGroupsSequence += item(**own, **groups(phase, z))
-    dataset.PixelData = b"".join(values[phase, :, :, z].T.astype("<u2").tobytes() for phase, z in frames)
-    return save(dataset, path)
+    groups = []
+    for phase, number in frames:
+        macros = {
+            **({} if shared else common),
+            **phases[phase],
+            "PlanePositionSequence": item(ImagePositionPatient=decimals(grid.position(number))),
+            "PixelValueTransformationSequence": item(
+                RescaleSlope=SLOPE, RescaleIntercept=intercept(phase, number), RescaleType="US"
+            ),
+        }
+        if found := content(phase, number):
+            macros["FrameContentSequence"] = item(**found)
+        groups += item(**macros)
+    dataset.SharedFunctionalGroupsSequence = item(**(common if shared else {}))
+    dataset.PerFrameFunctionalGroupsSequence = groups
+    if dimensions:
+        dataset.DimensionIndexSequence = [item(DimensionIndexPointer=tag)[0] for tag in dimensions]
+    return save(dataset, path, np.stack([stored(grid, phase)[number] for phase, number in frames]))
+
+
+def study(paths: Iterable[Path], root: Path | None = None) -> StudyReport:
+    """Read files in the order given; every one has one record, in that order."""
+    sources = [SimpleNamespace(name=str(path.relative_to(root) if root else path.name), path=path) for path in paths]
+    report = read_studies(sources)
+    assert [record.path for record in report.files] == [source.name for source in sources]
+    assert {record.status for record in report.files} <= {"used", "set_aside", "rejected"}
+    return report
+
+
+def volumes(report: StudyReport) -> list[Volume]:
+    return [volume for series in report.series for volume in series.volumes]
+
+
+def only_reason(report: StudyReport) -> str:
+    """Why everything is refused; it quotes nothing of the patient."""
+    assert not volumes(report)
+    assert {record.status for record in report.files} == {"rejected"}
+    (reason,) = {record.reason for record in report.files}
+    assert "Secret" not in reason and "SECRETID" not in reason
+    return reason
+
+
+def check_placed(volume: Volume, grid: Grid, phase: int = 0) -> torch.Tensor:
+    """Every voxel of the tensor has the value of one voxel of `grid`, and its affine puts it where that one lies.
+
+    Compared in RAS, to a millionth of the distances. All voxels of the phase must be there, each once.
+    """
+    tensor = load_volume(volume)
+    values = tensor[0].numpy() if grid.slices > 1 else tensor[0].numpy()[..., None]
+    truth = expected(grid, phase).ravel()
+    assert values.shape == (grid.columns, grid.rows, grid.slices)
+    order = np.argsort(truth)
+    found = order[np.searchsorted(truth[order], values.ravel()).clip(max=len(truth) - 1)]
+    np.testing.assert_array_equal(truth[found], values.ravel())
+    assert len(set(found.tolist())) == len(truth)
+    places = (grid.places() * (-1, -1, 1)).reshape(-1, 3)[found]
+    index = np.stack(np.meshgrid(*map(np.arange, values.shape), indexing="ij"), axis=-1).reshape(-1, 3)
+    affine = tensor.affine.numpy()
+    mapped = index @ affine[:3, :3].T + affine[:3, 3]
+    np.testing.assert_allclose(mapped, places, atol=1e-6 * max(1.0, np.abs(places).max()))
+    if grid.slices > 1:
+        normal = np.cross(grid.row, grid.column) * (-1, -1, 1)
+        assert affine[:3, 2] @ normal > 0, "the slices do not rise along the normal"
+    return tensor

@@ -1,186 +1,258 @@
-"""Series of several phases in every way in which scanners tell them apart, classic and enhanced."""
+"""Phases of one series in every way in which they are stored: each comes out whole, or is refused by name."""
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from series_files import Attributes, Grid, item, random_values, write_classic, write_enhanced
+from series_files import Grid, check_placed, only_reason, study, volumes, write_classic
 
-from seqnorm_monai.dicom.sources import open_sources
-from seqnorm_monai.dicom.study import StudyReport, read_studies
-from seqnorm_monai.dicom.volume import Volume, load_volume
-
-DIRECTIONS = ([0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0])
-# how each phase is marked: attributes of (phase, z); three phases in the order in which they are expected
-CLASSIC: dict[str, Attributes] = {
-    "temporal position": lambda p, z: {"TemporalPositionIdentifier": p + 1, "NumberOfTemporalPositions": 3},
-    "acquisition number": lambda p, z: {"AcquisitionNumber": 10 * p + 7},
-    "trigger time": lambda p, z: {"TriggerTime": 33.5 * p},
-    "trigger time with noise": lambda p, z: {"TriggerTime": f"{33.5 * p + z * 1e-7:.9g}"},
-    "frame reference time": lambda p, z: {"FrameReferenceTime": 1000.0 * p + 500},
-    "inversion time": lambda p, z: {"InversionTime": 100.0 * (p + 1)},
-    "flip angle": lambda p, z: {"FlipAngle": 5.0 * (p + 1)},
-    "echo time": lambda p, z: {"EchoTime": 4.6 * (p + 1), "EchoNumbers": p + 1},
-    "b-value": lambda p, z: {"DiffusionBValue": (0.0, 50.0, 1000.0)[p]},
-    "gradient direction": lambda p, z: {"DiffusionBValue": 800.0, "DiffusionGradientOrientation": DIRECTIONS[p]},
-    "image type": lambda p, z: {"ImageType": ["ORIGINAL", "PRIMARY", ("I", "M", "P")[p]]},
-    "cardiac phase": lambda p, z: {"NominalPercentageOfCardiacPhase": 30.0 * p},
-    "acquisition time": lambda p, z: {"AcquisitionTime": f"10{p:02}00.00"},
-    "acquisition time of each slice": lambda p, z: {"AcquisitionTime": f"10{p:02}{z:02}.50"},
-    "content time": lambda p, z: {"ContentTime": f"10{p:02}{z:02}.5"},
-    "acquisition date and time": lambda p, z: {"AcquisitionDateTime": f"2020010{p + 1}235959.{z}"},
-    "times past midnight": lambda p, z: {
-        "AcquisitionDate": "20200102" if p else "20200101",
-        "AcquisitionTime": ("235950", "000010", "000110")[p],
-    },
-    "acquisition number beside times": lambda p, z: {"AcquisitionNumber": p, "AcquisitionTime": f"10{z:02}{p:02}"},
-}
-ENHANCED: dict[str, Attributes] = {
-    "temporal position": lambda p, z: {"FrameContentSequence": item(TemporalPositionIndex=p + 1, StackID="1")},
-    "acquisition number": lambda p, z: {"FrameContentSequence": item(FrameAcquisitionNumber=p + 3)},
-    "trigger time": lambda p, z: {"CardiacSynchronizationSequence": item(NominalCardiacTriggerDelayTime=40.0 * p)},
-    "echo time": lambda p, z: {"MREchoSequence": item(EffectiveEchoTime=2.3 * (p + 1))},
-    "b-value": lambda p, z: {"MRDiffusionSequence": item(DiffusionBValue=(0.0, 50.0, 1000.0)[p])},
-    "gradient direction": lambda p, z: {
-        "MRDiffusionSequence": item(
-            DiffusionBValue=800.0,
-            DiffusionGradientDirectionSequence=item(DiffusionGradientOrientation=DIRECTIONS[p]),
-        )
-    },
-    "frame type": lambda p, z: {
-        "MRImageFrameTypeSequence": item(FrameType=["ORIGINAL", "PRIMARY", ("I", "M", "P")[p], "NONE"])
-    },
-    "complex component": lambda p, z: {
-        "MRImageFrameTypeSequence": item(
-            FrameType=["ORIGINAL", "PRIMARY", "T1", "NONE"],
-            ComplexImageComponent=("IMAGINARY", "MAGNITUDE", "PHASE")[p],
-        )
-    },
-    "date and time": lambda p, z: {"FrameContentSequence": item(FrameAcquisitionDateTime=f"2020010110{p:02}{z:02}")},
-}
-
-
-def read(folder: Path) -> StudyReport:
-    with open_sources(folder) as sources:
-        return read_studies(sources.files, sources.refused)
-
-
-def volumes_of(folder: Path) -> tuple[Volume, ...]:
-    """Of the one series in a folder of which every file is used."""
-    report = read(folder)
-    assert [(record.status, record.reason) for record in report.files] == [("used", "")] * len(report.files)
-    (series,) = report.series
-    assert series.errors == ()
-    return series.volumes
-
-
-def check(volumes: tuple[Volume, ...], values: np.ndarray, grid: Grid | None = None) -> None:
-    """Each volume has the values and the affine of its phase."""
-    assert len(volumes) == len(values)
-    for index, (volume, expected) in enumerate(zip(volumes, values, strict=True)):
-        assert volume.phase_index == index
-        tensor = load_volume(volume)
-        np.testing.assert_array_equal(tensor.numpy(), expected[None])
-        np.testing.assert_allclose(tensor.affine, (grid or Grid()).affine, rtol=1e-9, atol=1e-9)
-
-
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("how", CLASSIC)
-def test_classic(tmp_path: Path, how: str, seed: int) -> None:
-    values = random_values(3)
-    write_classic(tmp_path, values, attributes=CLASSIC[how], seed=seed)
-    volumes = volumes_of(tmp_path)
-    check(volumes, values)
-    assert len({volume.phase_label for volume in volumes}) == 3
-
-
-@pytest.mark.parametrize("shared", [True, False])
-@pytest.mark.parametrize("how", ENHANCED)
-def test_enhanced(tmp_path: Path, how: str, shared: bool) -> None:
-    values = random_values(3)
-    write_enhanced(tmp_path / "enhanced.dcm", values, groups=ENHANCED[how], shared=shared)
-    volumes = volumes_of(tmp_path)
-    check(volumes, values)
-    assert len({volume.phase_label for volume in volumes}) == 3
-
-
-def test_two_attributes_together(tmp_path: Path) -> None:
-    """Three echoes at each of two times: six phases, the time first."""
-    values = random_values(6)
-
-    def attributes(phase: int, z: int) -> dict[str, Any]:
-        return {"TemporalPositionIdentifier": phase // 3 + 1, "EchoTime": 5.0 * (phase % 3 + 1)}
-
-    write_classic(tmp_path, values, attributes=attributes)
-    volumes = volumes_of(tmp_path)
-    check(volumes, values)
-    assert volumes[4].phase_label == "temporal position 2, echo time 10"
-
-
-def test_phases_with_other_slice_orders_in_time(tmp_path: Path) -> None:
-    """Interleaved acquisition: the time of a slice says nothing of its place."""
-    values = random_values(2)
-    write_classic(
-        tmp_path,
-        values,
-        attributes=lambda p, z: {"AcquisitionTime": f"10{p:02}{(z * 7) % 4:02}", "AcquisitionNumber": 1},
-    )
-    check(volumes_of(tmp_path), values)
-
-
-def test_derived_images_among_others_are_volumes_of_their_own(tmp_path: Path) -> None:
-    values = random_values(2)
-    kinds = ("ORIGINAL", "PRIMARY", "M"), ("DERIVED", "SECONDARY", "SUBTRACTION")
-    write_classic(tmp_path, values, attributes=lambda p, z: {"ImageType": list(kinds[p])})
-    volumes = sorted(volumes_of(tmp_path), key=lambda volume: volume.derived)
-    assert [volume.derived for volume in volumes] == ["", "SUBTRACTION"]
-    for volume, expected in zip(volumes, values, strict=True):
-        np.testing.assert_array_equal(load_volume(volume).numpy(), expected[None])
-
-
-def test_private_b_values_of_siemens(tmp_path: Path) -> None:
-    values = random_values(2)
-    paths = write_classic(tmp_path, values)
-    import pydicom
-
-    for (phase, _), path in paths.items():
-        dataset = pydicom.dcmread(path)
-        block = dataset.private_block(0x0019, "SIEMENS MR HEADER", create=True)
-        block.add_new(0x0C, "IS", str(1000 * phase))
-        dataset.save_as(path)
-    volumes = volumes_of(tmp_path)
-    check(volumes, values)
-    assert [volume.phase_label for volume in volumes] == ["b-value 0", "b-value 1000"]
-
-
-REFUSALS: dict[str, tuple[Attributes, str]] = {
-    "nothing tells them apart": (lambda p, z: {}, "2 slices lie at one position and nothing tells them apart"),
-    "two echo times in one volume": (
-        lambda p, z: {"TemporalPositionIdentifier": p + 1, "EchoTime": 5.0 if z < 2 else 9.0},
-        "",
+GRID = Grid()
+# Attributes of three phases, in the order of the phases, and what the second is called.
+TELLING: dict[str, tuple[list[dict[str, Any]], str]] = {
+    "TemporalPositionIdentifier": (
+        [{"TemporalPositionIdentifier": n, "NumberOfTemporalPositions": 3} for n in (1, 2, 3)],
+        "temporal position 2",
+    ),
+    "AcquisitionNumber": ([{"AcquisitionNumber": n} for n in (2, 9, 11)], "acquisition 9"),
+    "TriggerTime": ([{"TriggerTime": t} for t in ("0", "900.5", "12000")], "trigger time 900.5"),
+    "FrameReferenceTime": ([{"FrameReferenceTime": t} for t in ("30000", "90000", "150000")], "reference time 90000"),
+    "AcquisitionTime": ([{"AcquisitionTime": t} for t in ("101000", "101100.5", "101230")], "time order 2"),
+    "ContentTime": ([{"ContentTime": t} for t in ("091000", "101100", "111230")], "time order 2"),
+    "AcquisitionDateTime": (
+        [{"AcquisitionDateTime": f"2021010{n}100000.5+0100"} for n in (1, 2, 3)],
+        "time order 2",
+    ),
+    "past midnight": ([{"AcquisitionTime": t} for t in ("235800", "235930", "000105")], "time order 2"),
+    "dates": (
+        [{"AcquisitionDate": f"2021010{n}", "AcquisitionTime": t} for n, t in ((1, "10"), (1, "22"), (2, "03"))],
+        "time order 2",
+    ),
+    "EchoTime": ([{"EchoTime": t} for t in ("2.3", "4.6", "10.1")], "echo time 4.6"),
+    "EchoNumbers": ([{"EchoNumbers": n} for n in (1, 2, 3)], "echo 2"),
+    "InversionTime": ([{"InversionTime": n} for n in ("100", "300", "2000")], "inversion time 300"),
+    "FlipAngle": ([{"FlipAngle": n} for n in ("2", "5", "15")], "flip angle 5"),
+    "b-values": ([{"DiffusionBValue": b} for b in (0.0, 500.0, 1000.0)], "b-value 500"),
+    "directions": (
+        [
+            {"DiffusionBValue": 0.0},
+            {"DiffusionBValue": 800.0, "DiffusionGradientOrientation": [0.0, 1.0, 0.0]},
+            {"DiffusionBValue": 800.0, "DiffusionGradientOrientation": [1.0, 0.0, 0.0]},
+        ],
+        "b-value 800, gradient direction 0 1 0",
+    ),
+    "echoes and times": (
+        [
+            {"EchoTime": "2", "TemporalPositionIdentifier": 1},
+            {"EchoTime": "4", "TemporalPositionIdentifier": 1},
+            {"EchoTime": "2", "TemporalPositionIdentifier": 2},
+        ],
+        "temporal position 1, echo time 4",
+    ),
+    "components": (
+        [{"ImageType": ["ORIGINAL", "PRIMARY", part, "ND"]} for part in ("I", "M", "P")],
+        "component MAGNITUDE",
+    ),
+    "ComplexImageComponent": (
+        [{"ComplexImageComponent": part} for part in ("IMAGINARY", "MAGNITUDE", "REAL")],
+        "component MAGNITUDE",
+    ),
+    "ImageType": (
+        [{"ImageType": ["ORIGINAL", "PRIMARY", part]} for part in ("FAT", "IN_PHASE", "WATER")],
+        "IN_PHASE",
+    ),
+    "tube voltages": ([{"KVP": v} for v in ("80", "100", "140")], "kVp 100"),
+    "float noise": (
+        [{"TriggerTime": t, "DiffusionBValue": b} for t, b in (("0", 0.0), ("12.3", 50.0), ("24.6", 1000.0))],
+        "b-value 50",
     ),
 }
 
 
-@pytest.mark.parametrize("case", REFUSALS)
-def test_refused(tmp_path: Path, case: str) -> None:
-    attributes, reason = REFUSALS[case]
-    write_classic(tmp_path, random_values(2), attributes=attributes)
-    report = read(tmp_path)
-    assert report.volumes == ()
-    assert {record.status for record in report.files} == {"rejected"}
-    assert all(reason in record.reason and record.reason.startswith("its series is refused") for record in report.files)
+def shuffled(paths: list[Path], seed: int = 7) -> list[Path]:
+    return random.Random(seed).sample(paths, len(paths))
 
 
-def test_optional_numbers_that_are_garbage_are_no_reason_to_refuse(tmp_path: Path) -> None:
-    values = random_values(2)
-    paths = write_classic(tmp_path, values, attributes=lambda p, z: {"TemporalPositionIdentifier": p + 1})
-    for path in paths.values():
+@pytest.mark.parametrize("case", TELLING)
+def test_each_attribute_tells_phases_apart(case: str, tmp_path: Path) -> None:
+    phases, label = TELLING[case]
+    report = study(shuffled(write_classic(tmp_path, GRID, phases)))
+    found = volumes(report)
+    assert {record.status for record in report.files} == {"used"}
+    assert len(found) == 3
+    for number, volume in enumerate(found):
+        check_placed(volume, GRID, number)
+    assert label in found[1].phase_label
+    assert [volume.phase_index for volume in found] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("case", TELLING)
+def test_lost_slice_of_one_phase_is_refused(case: str, tmp_path: Path) -> None:
+    for number, lost in enumerate([(0, 0), (1, 4), (2, 2)]):
+        reason = only_reason(study(write_classic(tmp_path / str(number), GRID, TELLING[case][0], skip=[lost])))
+        assert "no slice at" in reason or "a slice is missing or double" in reason, reason
+
+
+def test_noise_of_written_numbers_separates_nothing(tmp_path: Path) -> None:
+    paths = write_classic(
+        tmp_path,
+        GRID,
+        TELLING["b-values"][0],
+        each=lambda phase, number: {
+            "DiffusionBValue": 500.0 * phase + number * 1e-6,
+            "TriggerTime": f"{12.3 + phase * 40 + number * 1e-5:.6f}",
+        },
+    )
+    found = volumes(study(paths))
+    for number, volume in enumerate(found):
+        check_placed(volume, GRID, number)
+    assert len(found) == 3
+
+
+def test_trigger_times_that_follow_the_heart_beat_are_ranked(tmp_path: Path) -> None:
+    """The k-th image of each position is its k-th cardiac phase: positions were scanned one after the other."""
+    paths = write_classic(
+        tmp_path,
+        GRID,
+        [{}] * 4,
+        each=lambda phase, number: {
+            "TriggerTime": f"{phase * (30 + 3 * number)}",
+            "AcquisitionTime": f"1000{number:02d}",
+        },
+    )
+    found = volumes(study(shuffled(paths)))
+    assert len(found) == 4
+    for number, volume in enumerate(found):
+        check_placed(volume, GRID, number)
+
+
+def test_attributes_that_agree_are_one_solution(tmp_path: Path) -> None:
+    phases = [{"TemporalPositionIdentifier": n, "AcquisitionNumber": 9 - n, "TriggerTime": n * 100} for n in (1, 2)]
+    found = volumes(study(write_classic(tmp_path, GRID, phases)))
+    assert [volume.phase_label for volume in found] == ["temporal position 1", "temporal position 2"]
+    for number, volume in enumerate(found):
+        check_placed(volume, GRID, number)
+
+
+@pytest.mark.parametrize("other", ["AcquisitionNumber", "TriggerTime", "AcquisitionTime"])
+def test_attributes_that_contradict_each_other_are_refused(other: str, tmp_path: Path) -> None:
+    """Two partitions with the same counts: neither may win silently."""
+
+    def each(phase: int, number: int) -> dict[str, Any]:
+        swapped = phase ^ (number == 2)
+        return {other: f"10000{swapped}" if other == "AcquisitionTime" else swapped}
+
+    phases = [{"TemporalPositionIdentifier": n} for n in (1, 2)]
+    reason = only_reason(study(write_classic(tmp_path, GRID, phases, each=each)))
+    assert "temporal position" in reason and "divide the slices into different phases" in reason
+
+
+def test_physical_attribute_wins_over_one_that_would_mix_it(tmp_path: Path) -> None:
+    """Acquisitions that interleave two echoes: an image of both is none."""
+    phases = [{"EchoTime": t} for t in ("2", "5")]
+    paths = write_classic(tmp_path, GRID, phases, each=lambda p, n: {"AcquisitionNumber": p ^ (n % 2)})
+    found = volumes(study(paths))
+    assert [volume.phase_label for volume in found] == ["echo time 2", "echo time 5"]
+    for number, volume in enumerate(found):
+        check_placed(volume, GRID, number)
+
+
+def test_magnitude_in_three_phases_and_one_phase_image(tmp_path: Path) -> None:
+    phases = [{"ImageType": ["ORIGINAL", "PRIMARY", "M"], "AcquisitionNumber": n} for n in (1, 2, 3)]
+    phases.append({"ImageType": ["ORIGINAL", "PRIMARY", "P"], "AcquisitionNumber": 1})
+    found = volumes(study(shuffled(write_classic(tmp_path, GRID, phases))))
+    assert [volume.phase_value for volume in found] == [
+        (1.0, "MAGNITUDE"),
+        (1.0, "PHASE"),
+        (2.0, "MAGNITUDE"),
+        (3.0, "MAGNITUDE"),
+    ]
+    for volume, number in zip(found, (0, 3, 1, 2), strict=True):
+        check_placed(volume, GRID, number)
+
+
+@pytest.mark.parametrize(
+    "kind", [["DERIVED", "SECONDARY", "SUBTRACTION"], ["DERIVED", "PRIMARY", "DIFFUSION", "ADC", "ND"]]
+)
+def test_derived_map_is_a_volume_of_its_own(kind: list[str], tmp_path: Path) -> None:
+    phases = [{"ImageType": ["ORIGINAL", "PRIMARY", "M"]}, {"ImageType": kind}]
+    found = volumes(study(write_classic(tmp_path, GRID, phases)))
+    assert [bool(volume.derived) for volume in found] == [False, True]
+    for number, volume in enumerate(found):
+        check_placed(volume, GRID, number)
+
+
+def test_weighting_is_no_map(tmp_path: Path) -> None:
+    """The third value T1 of an image as acquired is its weighting (PS3.3 section C.8.13.3.1)."""
+    (volume,) = volumes(study(write_classic(tmp_path, GRID, [{"ImageType": ["ORIGINAL", "PRIMARY", "T1", "NONE"]}])))
+    assert volume.derived == ""
+
+
+@pytest.mark.parametrize("keyword", ["EchoTime", "InversionTime", "KVP", "DiffusionBValue"])
+def test_volume_of_two_physical_values_is_refused(keyword: str, tmp_path: Path) -> None:
+    reason = only_reason(study(write_classic(tmp_path, GRID, each=lambda phase, number: {keyword: 5 + (number > 2)})))
+    assert f"({keyword.removeprefix('Diffusion')})" in reason
+
+
+def test_nothing_to_tell_phases_apart_is_refused(tmp_path: Path) -> None:
+    assert "nothing tells them apart" in only_reason(study(write_classic(tmp_path, GRID, [{}, {}])))
+
+
+def test_copies_of_a_slice_with_other_uids_are_refused(tmp_path: Path) -> None:
+    paths = write_classic(tmp_path, GRID, [{}, {}], skip=[(1, n) for n in (0, 1, 2, 4)])
+    assert "1 to 2 slices lie at one position" in only_reason(study(paths))
+
+
+@pytest.mark.parametrize("keyword", ["TriggerTime", "FlipAngle", "EchoTime", "AcquisitionTime", "InversionTime"])
+@pytest.mark.parametrize("garbage", [b"abc ", b"1.5.5\\x ", b"inf ", b"0" * 4000])
+def test_garbage_in_an_optional_number_counts_as_absent(keyword: str, garbage: bytes, tmp_path: Path) -> None:
+    """In one file, and in all: the phases are still told apart by the temporal position."""
+    fill = "101010.1"
+    phases = [{"TemporalPositionIdentifier": n} for n in (1, 2)]
+    for name, chosen in (("one", [(1, 2)]), ("all", [(p, n) for p in (0, 1) for n in range(GRID.slices)])):
+        paths = write_classic(
+            tmp_path / name,
+            GRID,
+            phases,
+            each=lambda phase, number: {keyword: fill},
+        )
+        for phase, number in chosen:
+            replace_value(paths[phase * GRID.slices + number], fill.encode(), garbage)
+        found = volumes(study(paths))
+        assert len(found) == 2
+        for number, volume in enumerate(found):
+            check_placed(volume, GRID, number)
+
+
+def replace_value(path: Path, old: bytes, new: bytes) -> None:
+    """Swap the value of an element with a 16-bit length in front."""
+    data = path.read_bytes()
+    head = len(old).to_bytes(2, "little") + old
+    path.write_bytes(data.replace(head, len(new).to_bytes(2, "little") + new))
+
+
+def test_temporal_position_in_a_wrong_representation(tmp_path: Path) -> None:
+    """Text where an integer string is wanted: read as the number that it is."""
+    paths = write_classic(tmp_path, GRID, [{"TemporalPositionIdentifier": n} for n in (1, 2)])
+    for path in paths:
         data = path.read_bytes()
-        # TriggerTime (0018,1060) DS of 4 bytes in front of the first element of group 0020
-        place = data.index(b"\x20\x00\x0d\x00UI")
-        path.write_bytes(data[:place] + b"\x18\x00\x60\x10DS\x04\x00abc " + data[place:])
-    check(volumes_of(tmp_path), values)
+        assert data.count(b"\x20\x00\x00\x01IS") == 1
+        path.write_bytes(data.replace(b"\x20\x00\x00\x01IS", b"\x20\x00\x00\x01LO"))
+    found = volumes(study(paths))
+    assert len(found) == 2
+    for number, volume in enumerate(found):
+        check_placed(volume, GRID, number)
+
+
+def test_phases_in_separate_series(tmp_path: Path) -> None:
+    paths = []
+    for phase in range(3):
+        skip = [(other, n) for other in range(3) for n in range(GRID.slices) if other != phase]
+        attributes = [{"AcquisitionNumber": n, "AcquisitionTime": f"10000{n}"} for n in range(3)]
+        paths += write_classic(tmp_path, GRID, attributes, series=f"1.2.3.2.{phase}", skip=skip, stem=f"{phase}")
+    report = study(shuffled(paths))
+    assert sorted(len(series.volumes) for series in report.series) == [1, 1, 1]
+    for series in report.series:
+        check_placed(series.volumes[0], GRID, int(series.series_instance_uid[-1]))

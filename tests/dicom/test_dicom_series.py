@@ -10,7 +10,7 @@ import numpy as np
 import pydicom
 import pytest
 from references import by_itk, itk_order
-from series_files import Grid, random_values, write_classic
+from slice_files import Grid, random_values, write_classic
 
 from seqnorm_monai.dicom import PixelDecodeError, SeriesError
 from seqnorm_monai.dicom.sources import SourceFile, open_sources
