@@ -1,6 +1,6 @@
 """DICOM studies, series and radiographs as arrays, and DICOM files out of arrays.
 
-`open_sources`, `read_studies` and `load_volume` go from any folder, archive or medium to tensors with their place in the
+`open_sources`, `read_studies` and `load_volume` go from any folder, archive or medium to tensors with their place in a
 patient; `read_radiograph` from one file to pixels of the right polarity; `write_radiograph` makes sample data. Every
 refusal is a `DicomReadError` that names file or series and the reason.
 """

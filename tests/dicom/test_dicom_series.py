@@ -164,7 +164,7 @@ def test_a_second_slice_at_one_place_is_refused(tmp_path: Path) -> None:
     edit(tmp_path / "again", SOPInstanceUID="1.2.3.999")
     report = read(tmp_path)
     assert statuses(report) == {"rejected": 5}
-    assert "2 slices lie at one position and nothing tells them apart" in report.files[0].reason
+    assert "1 to 2 slices lie at one position and nothing tells phases apart" in report.files[0].reason
 
 
 def test_a_truncated_file_refuses_its_series_and_no_other(tmp_path: Path) -> None:
