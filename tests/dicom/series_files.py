@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -224,3 +225,20 @@ def check_placed(volume: Volume, grid: Grid, phase: int = 0) -> torch.Tensor:
         normal = np.cross(grid.row, grid.column) * (-1, -1, 1)
         assert affine[:3, 2] @ normal > 0, "the slices do not rise along the normal"
     return tensor
+
+
+def itk_series(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels (columns, rows, slices) and affine (RAS) as ITK reads the only series of a folder."""
+    # SWIG types warn when they are made, and an exception at that point ends the process
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import itk
+
+        names = itk.GDCMSeriesFileNames.New()
+        names.SetDirectory(str(folder))
+        image = itk.imread(list(names.GetInputFileNames()), itk.F)
+        pixels = itk.array_from_image(image).transpose(2, 1, 0)
+        affine = np.eye(4)
+        affine[:3, :3] = itk.array_from_matrix(image.GetDirection()) @ np.diag(image.GetSpacing())
+        affine[:3, 3] = image.GetOrigin()
+    return pixels, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine

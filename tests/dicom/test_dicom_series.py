@@ -1,285 +1,333 @@
-"""Series as they lie in folders: in any order, mixed, nested, with slices missing, double, damaged or renamed."""
+"""Folders of series: every file has one fate, and what comes out is whole, or refused by name."""
 
 from __future__ import annotations
 
+import random
 import shutil
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
+import pydicom.data
 import pytest
-from references import by_itk, itk_order
-from slice_files import Grid, random_values, write_classic
+from pydicom import dcmread
+from pydicom.uid import CTImageStorage
+from series_files import (
+    Grid,
+    check_placed,
+    expected,
+    itk_series,
+    only_reason,
+    study,
+    volumes,
+    write_classic,
+    write_enhanced,
+)
 
-from seqnorm_monai.dicom import PixelDecodeError, SeriesError
-from seqnorm_monai.dicom.sources import SourceFile, open_sources
-from seqnorm_monai.dicom.study import StudyReport, read_studies
+from seqnorm_monai.dicom.study import StudyReport
 from seqnorm_monai.dicom.volume import load_volume
-from tests.bundle_tools import SHARED
-from tests.study_files import SECRETS, SERIES, STUDY
 
-PAIR = SHARED / "data" / "mri_dicom_pgbm" / "Study1"
-needs_pair = pytest.mark.skipif(not PAIR.is_dir(), reason="development data")
-
-
-def read(folder: Path) -> StudyReport:
-    with open_sources(folder) as sources:
-        report = read_studies(sources.files, sources.refused)
-    on_disk = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
-    assert sorted(record.path for record in report.files) == on_disk
-    text = repr([(record.reason, record.path) for record in report.files])
-    assert not any(secret in text for secret in SECRETS)
-    return report
+GRID = Grid()
+PAIR = Path(__file__).resolve().parents[3] / "shared" / "data" / "mri_dicom_pgbm" / "Study1"
+TEST_FILES = Path(pydicom.data.__file__).parent / "test_files"
 
 
-def statuses(report: StudyReport) -> dict[str, int]:
-    found = [record.status for record in report.files]
-    return {status: found.count(status) for status in sorted(set(found))}
+def statuses(report: StudyReport) -> Counter[str]:
+    return Counter(record.status for record in report.files)
 
 
-def edit(path: Path, **attributes: Any) -> None:  # noqa: ANN401
-    dataset = pydicom.dcmread(path)
-    for keyword, value in attributes.items():
-        setattr(dataset, keyword, value)
-    dataset.save_as(path)
-
-
-@needs_pair
-def test_the_real_pair() -> None:
-    """Two series of a GE scanner: places and values as ITK has them, and the enhancement right to the pixel."""
-    report = read(PAIR)
-    assert statuses(report) == {"used": 44}
-    assert len(report.volumes) == 2
-    ours, theirs = {}, {}
-    for volume in report.volumes:
-        folder = PAIR / Path(volume.files[0]).parent
-        kind = "post" if "post" in folder.name else "pre"
-        tensor = load_volume(volume)
-        array, affine = by_itk(itk_order(folder))
-        np.testing.assert_array_equal(tensor[0].numpy(), array)
-        np.testing.assert_allclose(tensor.affine, affine, atol=1e-6)
-        ours[kind], theirs[kind] = tensor[0].numpy(), array
-    difference = ours["post"] - ours["pre"]
-    np.testing.assert_array_equal(difference, theirs["post"] - theirs["pre"])
-    assert difference.max() > 0
-
-
-@needs_pair
-def test_the_real_pair_in_one_folder_with_other_names(tmp_path: Path) -> None:
-    files = sorted(PAIR.rglob("*.dcm"))
-    for number, place in enumerate(np.random.default_rng(0).permutation(len(files))):
-        shutil.copy(files[place], tmp_path / f"{number:08X}")
-    expected = {volume.series_instance_uid: load_volume(volume) for volume in read(PAIR).volumes}
-    volumes = read(tmp_path).volumes
-    assert len(volumes) == 2
-    for volume in volumes:
-        np.testing.assert_array_equal(load_volume(volume).numpy(), expected[volume.series_instance_uid].numpy())
-
-
-def test_values_and_places_of_nested_and_mixed_series(tmp_path: Path) -> None:
-    first, second = random_values(1), random_values(1, (7, 3, 5))
-    grid = Grid(origin=(1.5, 2.5, 3.5), spacing=(0.5, 0.25, 3.0))
-    write_classic(tmp_path / "a" / "b", first)
-    paths = write_classic(tmp_path / "c", second, grid, series="1.2.3.23")
-    for number, path in enumerate(paths.values()):
-        # one series over many folders, and into that of the other
-        target = tmp_path / "a" / "b" / f"x{number % 2}" / f"{number}.bin"
-        target.parent.mkdir(exist_ok=True)
-        path.rename(target)
-    report = read(tmp_path)
-    assert statuses(report) == {"used": 9}
-    one, two = report.volumes
-    assert (one.study_instance_uid, one.series_instance_uid, two.series_instance_uid) == (STUDY, SERIES, "1.2.3.23")
-    np.testing.assert_array_equal(load_volume(one).numpy(), first)
-    np.testing.assert_array_equal(load_volume(two).numpy(), second)
-    np.testing.assert_allclose(load_volume(two).affine, grid.affine)
-    array, affine = by_itk([Path(plane.path) for plane in two.planes])
-    np.testing.assert_array_equal(load_volume(two)[0].numpy(), array)
-    np.testing.assert_allclose(load_volume(two).affine, affine, atol=1e-6)
-
-
-def test_a_missing_slice_is_named(tmp_path: Path) -> None:
-    paths = write_classic(tmp_path, random_values(1, (5, 6, 7)))
-    paths[0, 3].unlink()
-    report = read(tmp_path)
-    assert statuses(report) == {"rejected": 6}
-    (series,) = report.series
-    (error,) = series.errors
-    assert isinstance(error, SeriesError)
-    assert error.reason == ("its series is refused: 1 slice missing between 0.00 and 5.00 mm, usual distance 2.50 mm")
-    assert set(error.files) == {record.path for record in report.files}
-
-
-def test_a_slice_that_one_phase_lacks_is_named(tmp_path: Path) -> None:
-    paths = write_classic(tmp_path, random_values(3), attributes=lambda p, z: {"TemporalPositionIdentifier": p + 1})
-    paths[1, 3].unlink()
-    report = read(tmp_path)
-    assert statuses(report) == {"rejected": 11}
-    assert "temporal position 2: no slice at 2.50 mm, where other phases have one" in report.files[0].reason
-
-
-def test_copies_are_set_aside(tmp_path: Path) -> None:
-    values = random_values(1)
-    paths = write_classic(tmp_path / "one", values)
-    shutil.copytree(tmp_path / "one", tmp_path / "two")
-    report = read(tmp_path)
-    assert statuses(report) == {"set_aside": 4, "used": 4}
-    name = paths[0, 0].name
-    assert {record.path: record.reason for record in report.files}[f"two/{name}"] == f"a copy of one/{name}"
-    np.testing.assert_array_equal(load_volume(report.volumes[0]).numpy(), values)
-
-
-def test_a_copy_in_another_transfer_syntax_is_a_copy(tmp_path: Path) -> None:
-    values = random_values(1)
-    paths = write_classic(tmp_path, values)
-    dataset = pydicom.dcmread(paths[0, 2])
-    dataset.compress("1.2.840.10008.1.2.5", generate_instance_uid=False)
-    dataset.save_as(tmp_path / "0 rle")
-    report = read(tmp_path)
-    assert statuses(report) == {"set_aside": 1, "used": 4}
-    np.testing.assert_array_equal(load_volume(report.volumes[0]).numpy(), values)
-
-
-@pytest.mark.parametrize("what", ["pixels", "place"])
-def test_two_images_of_one_uid_are_refused(tmp_path: Path, what: str) -> None:
-    paths = write_classic(tmp_path, random_values(1))
-    other = tmp_path / "other"
-    shutil.copy(paths[0, 2], other)
-    dataset = pydicom.dcmread(other)
-    if what == "pixels":
-        edit(other, PixelData=bytes(len(dataset.PixelData)))
-    else:
-        edit(other, ImagePositionPatient=[-10, 20, 99])
-    report = read(tmp_path)
-    assert statuses(report) == {"rejected": 5}
-    reasons = {record.path: record.reason for record in report.files}
-    assert reasons["other"] == f"the same SOPInstanceUID as {paths[0, 2].name}, with other content (keep the right one)"
-    assert reasons[paths[0, 0].name].startswith("its series is refused: one of its files cannot be used, ")
-
-
-def test_a_second_slice_at_one_place_is_refused(tmp_path: Path) -> None:
-    paths = write_classic(tmp_path, random_values(1))
-    shutil.copy(paths[0, 1], tmp_path / "again")
-    edit(tmp_path / "again", SOPInstanceUID="1.2.3.999")
-    report = read(tmp_path)
-    assert statuses(report) == {"rejected": 5}
-    assert "1 to 2 slices lie at one position and nothing tells phases apart" in report.files[0].reason
-
-
-def test_a_truncated_file_refuses_its_series_and_no_other(tmp_path: Path) -> None:
-    paths = write_classic(tmp_path / "a", random_values(1))
-    values = random_values(2)
-    write_classic(
-        tmp_path / "b", values, series="1.2.3.23", attributes=lambda p, z: {"TemporalPositionIdentifier": p + 1}
+def test_names_of_files_mean_nothing(tmp_path: Path) -> None:
+    """Shuffled, renamed, without an ending; instance numbers against the normal."""
+    paths = write_classic(
+        tmp_path / "in",
+        GRID,
+        each=lambda phase, number: {"InstanceNumber": [3, 1, 5, 2, 4][number], "SliceLocation": 0},
     )
-    paths[0, 1].write_bytes(paths[0, 1].read_bytes()[:-9])
-    report = read(tmp_path)
-    assert statuses(report) == {"rejected": 4, "used": 8}
-    reasons = {record.path: record.reason for record in report.files if record.status == "rejected"}
-    cut = f"a/{paths[0, 1].name}"
-    assert reasons.pop(cut) == "the pixel data are cut off: 51 bytes instead of 60"
-    assert set(reasons.values()) == {
-        f"its series is refused: one of its files cannot be used, {cut}: the pixel data are cut off: 51 bytes instead "
-        "of 60 (check that the series was copied or exported as a whole)"
+    random.Random(11).shuffle(paths)
+    renamed = [path.rename(path.with_name(f"{number}_{'x' * number}")) for number, path in enumerate(paths)]
+    (volume,) = volumes(study(renamed))
+    check_placed(volume, GRID)
+
+
+def test_mixed_series_in_nested_folders(tmp_path: Path) -> None:
+    """Three series of two kinds and a map, files of all mixed over folders."""
+    small = Grid(slices=2, rows=4, columns=4)
+    scanned = {
+        "1.2.3.20": (GRID, write_classic(tmp_path / "a", GRID, series="1.2.3.20")),
+        "1.2.3.21": (small, write_classic(tmp_path / "b", small, series="1.2.3.21", kind=CTImageStorage)),
+        "1.2.3.22": (GRID, [write_enhanced(tmp_path / "c" / "e.dcm", GRID, series="1.2.3.22")]),
     }
-    assert [volume.series_instance_uid for volume in report.volumes] == ["1.2.3.23"] * 2
+    paths = [path for _, series in scanned.values() for path in series]
+    random.Random(5).shuffle(paths)
+    moved = []
+    for number, path in enumerate(paths):
+        folder = tmp_path / "study" / str(number % 3) / "deep" / str(number % 2)
+        folder.mkdir(parents=True, exist_ok=True)
+        moved.append(path.rename(folder / f"{number}"))
+    report = study(moved, tmp_path / "study")
+    assert statuses(report) == {"used": len(paths)}
+    assert {series.series_instance_uid for series in report.series} == set(scanned)
+    for series in report.series:
+        (volume,) = series.volumes
+        check_placed(volume, scanned[series.series_instance_uid][0])
+        assert series.modality == ("CT" if series.series_instance_uid == "1.2.3.21" else "MR")
 
 
-def test_a_good_copy_replaces_a_damaged_one(tmp_path: Path) -> None:
-    values = random_values(1)
-    paths = write_classic(tmp_path / "a", values)
-    shutil.copy(paths[0, 1], tmp_path / "z good")
-    paths[0, 1].write_bytes(paths[0, 1].read_bytes()[:-9])
-    report = read(tmp_path)
-    assert statuses(report) == {"rejected": 1, "used": 4}
-    np.testing.assert_array_equal(load_volume(report.volumes[0]).numpy(), values)
+@pytest.mark.parametrize("lost", [1, 2, 3])
+def test_missing_slice_is_refused(lost: int, tmp_path: Path) -> None:
+    reason = only_reason(study(write_classic(tmp_path, GRID, skip=[(0, lost)])))
+    before, after = 43 + 2.5 * (lost - 1), 43 + 2.5 * (lost + 1)
+    assert f"1 slice missing between {before:.2f} and {after:.2f} mm" in reason
 
 
-def test_damage_that_the_header_does_not_show(tmp_path: Path) -> None:
-    """It comes out when the pixels are decoded, as an error of that file."""
-    paths = write_classic(tmp_path, random_values(1, (40, 40, 3)))
-    dataset = pydicom.dcmread(paths[0, 1])
-    dataset.compress("1.2.840.10008.1.2.5", generate_instance_uid=False)
-    dataset.save_as(paths[0, 1])
-    data = bytearray(paths[0, 1].read_bytes())
-    # runs of RLE that end too early
-    data[-400:-10] = b"\x80" * 390
-    paths[0, 1].write_bytes(data)
-    report = read(tmp_path)
-    assert statuses(report) == {"used": 3}
-    with pytest.raises(PixelDecodeError, match=paths[0, 1].name):
-        load_volume(report.volumes[0])
+def edges(count: int) -> dict[str, Any]:
+    return {"each": lambda phase, number: {"InstanceNumber": number + 1, "ImagesInAcquisition": count}}
 
 
-def test_files_without_uids_stand_alone(tmp_path: Path) -> None:
-    paths = write_classic(tmp_path, random_values(1))
-    for path in paths.values():
-        dataset = pydicom.dcmread(path)
-        del dataset.SeriesInstanceUID
-        dataset.save_as(path)
-    report = read(tmp_path)
-    assert statuses(report) == {"used": 4}
-    assert [len(volume.files) for volume in report.volumes] == [1] * 4
+@pytest.mark.parametrize("lost", [0, 4])
+def test_lost_edge_is_refused_where_two_attributes_say_so(lost: int, tmp_path: Path) -> None:
+    paths = write_classic(tmp_path, GRID, skip=[(0, lost)], **edges(5))
+    assert "1 slice missing at the edge, by ImagesInAcquisition" in only_reason(study(paths))
 
 
-def test_localizers_and_other_objects_are_set_aside(tmp_path: Path) -> None:
-    values = random_values(1)
-    paths = write_classic(tmp_path, values, series="1.2.3.23")
-    scout = write_classic(tmp_path / "scout", random_values(1))
-    for path in scout.values():
-        edit(path, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
-    shutil.copy(paths[0, 0], tmp_path / "state")
-    edit(tmp_path / "state", SOPClassUID="1.2.840.10008.5.1.4.1.1.11.1", SOPInstanceUID="1.2.3.71")
-    report = read(tmp_path)
-    assert statuses(report) == {"set_aside": 5, "used": 4}
-    reasons = {record.reason for record in report.files if record.status == "set_aside"}
-    assert reasons == {"a localizer (ImageType)", "a presentation state"}
-    np.testing.assert_array_equal(load_volume(report.volumes[0]).numpy(), values)
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        # the count may be that of several series or phases, or of none
+        lambda phase, number: {"InstanceNumber": number + 1, "ImagesInAcquisition": 10},
+        lambda phase, number: {"InstanceNumber": number + 1, "ImagesInAcquisition": 3},
+        lambda phase, number: {"ImagesInAcquisition": 6},
+        # an archive numbered the images anew, or in another order
+        lambda phase, number: {"InstanceNumber": number + 100, "ImagesInAcquisition": 6},
+        lambda phase, number: {"InstanceNumber": 2 * number + 1, "ImagesInAcquisition": 6},
+        lambda phase, number: {"InstanceNumber": number + 2},
+        lambda phase, number: {"InstanceNumber": number + 1, "ImagesInAcquisition": 6, "AcquisitionNumber": number},
+    ],
+)
+def test_one_attribute_alone_refuses_nothing(attributes: Any, tmp_path: Path) -> None:  # noqa: ANN401
+    (volume,) = volumes(study(write_classic(tmp_path, GRID, each=attributes)))
+    check_placed(volume, GRID)
 
 
-def test_series_that_are_no_one_volume(tmp_path: Path) -> None:
-    """Other sizes, spacings or orientations within a series are volumes of their own; a small tilt is a mistake."""
-    values = random_values(1)
-    turned = np.array([[1.0, 0, 0], [0, 0, 1.0], [0, -1.0, 0]])
-    write_classic(tmp_path / "axial", values)
-    write_classic(tmp_path / "coronal", values, Grid(rotation=turned))
-    write_classic(tmp_path / "fine", values, Grid(spacing=(0.5, 0.5, 2.5)))
-    for number, path in enumerate(sorted(tmp_path.rglob("IM*"))):
-        edit(path, SOPInstanceUID=f"1.2.3.83.{number}")
-    report = read(tmp_path)
-    assert statuses(report) == {"used": 12}
-    assert len(report.series) == 1
-    assert len(report.volumes) == 3
-    angle = np.radians(1.0)
-    rotation = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
-    paths = write_classic(tmp_path / "tilted", values, Grid(rotation=rotation))
-    for number, path in enumerate(paths.values()):
-        edit(path, SOPInstanceUID=f"1.2.3.89.{number}")
-    report = read(tmp_path)
-    assert all("tilted against each other by 1.00 degrees" in record.reason for record in report.files)
-    assert report.volumes == ()
+def test_images_in_acquisition_of_all_phases_refuses_nothing(tmp_path: Path) -> None:
+    phases = [{"TriggerTime": n, "ImagesInAcquisition": 10} for n in (0, 9)]
+    found = volumes(study(write_classic(tmp_path, GRID, phases, each=lambda p, n: {"InstanceNumber": 5 * p + n + 1})))
+    assert len(found) == 2
 
 
-def test_a_tilted_gantry_keeps_its_true_affine(tmp_path: Path) -> None:
-    grid = Grid(drift=0.4)
-    values = random_values(1)
-    write_classic(tmp_path, values, grid)
-    (volume,) = read(tmp_path).volumes
-    assert volume.sheared
-    np.testing.assert_allclose(load_volume(volume).affine, grid.affine, rtol=1e-9)
+def test_duplicate_of_a_file_is_set_aside(tmp_path: Path) -> None:
+    paths = write_classic(tmp_path, GRID)
+    shutil.copy(paths[2], tmp_path / "copy.dcm")
+    report = study([*paths, tmp_path / "copy.dcm"])
+    assert statuses(report) == {"used": 5, "set_aside": 1}
+    check_placed(volumes(report)[0], GRID)
 
 
-def test_names_must_differ(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="two files have the name 'a'"):
-        read_studies([SourceFile("a", tmp_path / "a"), SourceFile("a", tmp_path / "b")])
+def test_duplicate_slice_of_another_uid_is_refused(tmp_path: Path) -> None:
+    paths = write_classic(tmp_path, GRID)
+    dataset = dcmread(paths[2])
+    dataset.SOPInstanceUID = "1.2.3.99"
+    dataset.save_as(tmp_path / "again.dcm")
+    reason = only_reason(study([*paths, tmp_path / "again.dcm"]))
+    assert "1 to 2 slices lie at one position" in reason
 
 
-def test_many_headers_are_read_by_processes(tmp_path: Path) -> None:
-    values = random_values(20)
-    write_classic(tmp_path, values, attributes=lambda p, z: {"TemporalPositionIdentifier": p + 1})
-    (tmp_path / "page.html").write_text("<html>")
-    with open_sources(tmp_path) as sources:
-        alone, together = (read_studies(sources.files, sources.refused, num_workers=n) for n in (0, 2))
-    assert alone == together
-    assert len(together.volumes) == 20
+def test_truncated_file_refuses_its_series_and_no_other(tmp_path: Path) -> None:
+    """Cut within the header; the other series is read."""
+    bad = write_classic(tmp_path / "bad", GRID)
+    good = write_classic(tmp_path / "good", GRID, series="1.2.3.50")
+    bad[1].write_bytes(bad[1].read_bytes()[:-150])
+    report = study([*bad, *good])
+    for series in report.series:
+        for volume in series.volumes:
+            if series.series_instance_uid == "1.2.3.50":
+                check_placed(volume, GRID)
+    used = {record.path for record in report.files if record.status == "used" and record.series == "1.2.3.50"}
+    assert len(used) == 5
+    assert report.files[1].status == "rejected" or _loading_fails(report)
+
+
+def _loading_fails(report: StudyReport) -> bool:
+    with pytest.raises(ValueError, match="cut off"):
+        load_volume(next(v for s in report.series for v in s.volumes if s.series_instance_uid == "1.2.3.2"))
+    return True
+
+
+def test_localizer_of_three_planes_is_three_stacks(tmp_path: Path) -> None:
+    """Three orientations in one series, each a volume of its own."""
+    x, y, z = np.eye(3)
+    grids = [
+        Grid(row=tuple(x), column=tuple(y), step=tuple(5 * z), slices=3),
+        Grid(row=tuple(y), column=tuple(-z), step=tuple(5 * x), slices=3),
+        Grid(row=tuple(x), column=tuple(-z), step=tuple(5 * y), slices=3),
+    ]
+    paths = [
+        path
+        for number, grid in enumerate(grids)
+        for path in write_classic(
+            tmp_path / str(number),
+            grid,
+            stem=f"{number}",
+            each=lambda phase, place, number=number: {
+                "SOPInstanceUID": f"1.2.3.4.{number}.{place}",
+                "InstanceNumber": number,
+            },
+        )
+    ]
+    random.Random(1).shuffle(paths)
+    found = volumes(study(paths))
+    assert len(found) == 3
+    for volume, grid in zip(found, grids, strict=True):
+        check_placed(volume, grid)
+
+
+def slabs(folder: Path, gap: float, acquisition: bool = True, start: int = 0) -> list[Path]:
+    """Two slabs of three slices, the second `gap` mm above the last slice of the first."""
+    paths = []
+    for number in range(2):
+        origin = (-31.0, 17.0, 43.0 + number * (2 * 2.5 + gap))
+        paths += write_classic(
+            folder / str(number),
+            replace(Grid(slices=3), origin=origin),
+            stem=f"{number}",
+            each=lambda phase, place, number=number: {
+                "SOPInstanceUID": f"1.2.3.4.{number}.{place}",
+                **({"AcquisitionNumber": number} if acquisition else {}),
+            },
+        )
+    return paths
+
+
+def test_slabs_of_two_acquisitions_far_apart_are_two_volumes(tmp_path: Path) -> None:
+    first, second = volumes(study(slabs(tmp_path, 40.0)[::-1]))
+    check_placed(first, Grid(slices=3))
+    check_placed(second, replace(Grid(slices=3), origin=(-31.0, 17.0, 88.0)))
+
+
+@pytest.mark.parametrize(("gap", "acquisition"), [(40.0, False), (5.0, True), (7.5, True)])
+def test_hole_that_may_be_missing_slices_is_refused(gap: float, acquisition: bool, tmp_path: Path) -> None:
+    assert "missing between 48.00" in only_reason(study(slabs(tmp_path, gap, acquisition)))
+
+
+def test_stacks_beside_each_other_are_two_volumes(tmp_path: Path) -> None:
+    """Two knees in one series: the same heights, another place in the plane; neither phases nor one volume."""
+    grids = [GRID, replace(GRID, origin=(60.0, 17.0, 43.0))]
+    paths = [
+        path
+        for number, grid in enumerate(grids)
+        for path in write_classic(
+            tmp_path / str(number),
+            grid,
+            each=lambda phase, place, number=number: {
+                "SOPInstanceUID": f"1.2.3.4.{number}.{place}",
+                "InstanceNumber": 10 * number + place + 1,
+                "AcquisitionNumber": number,
+            },
+        )
+    ]
+    sources = [path.rename(tmp_path / f"{number}.dcm") for number, path in enumerate(paths)]
+    found = volumes(study(sources[::-1]))
+    assert len(found) == 2
+    for volume, grid in zip(found, grids, strict=True):
+        check_placed(volume, grid)
+        assert volume.phase_label == ""
+
+
+def test_slice_out_of_line_is_refused(tmp_path: Path) -> None:
+    paths = write_classic(
+        tmp_path,
+        GRID,
+        each=lambda phase, number: {"ImagePositionPatient": [-31 + 4 * (number == 2), 17, 43 + 2.5 * number]},
+    )
+    assert "not lie on one straight line" in only_reason(study(paths))
+
+
+def test_spacing_up_to_noise_is_one_stack_and_else_two(tmp_path: Path) -> None:
+    def each(step: float) -> Any:  # noqa: ANN401
+        return lambda phase, number: {"PixelSpacing": [0.7 + step * (number > 2), 1.3]}
+
+    (volume,) = volumes(study(write_classic(tmp_path / "a", GRID, each=each(1e-4))))
+    assert volume.shape == (5, 7, 3)
+    found = volumes(study(write_classic(tmp_path / "b", GRID, each=each(0.1))))
+    assert [volume.shape[0] for volume in found] == [3, 2]
+
+
+@pytest.mark.parametrize("keyword", ["ImagePositionPatient", "ImageOrientationPatient", "RescaleSlope", "PixelSpacing"])
+def test_geometry_and_rescale_that_cannot_be_read_refuse(keyword: str, tmp_path: Path) -> None:
+    """Unlike what only tells phases apart, they never count as absent."""
+    paths = write_classic(tmp_path, GRID, each=lambda phase, number: {"RescaleSlope": "7.125"})
+    dataset = dcmread(paths[1])
+    data = paths[1].read_bytes()
+    value = dataset.get_item(keyword).value
+    assert data.count(value) == 1
+    paths[1].write_bytes(data.replace(value, b"x" + value[1:]))
+    report = study(paths)
+    if keyword == "RescaleSlope":
+        with pytest.raises(ValueError, match="RescaleSlope"):
+            load_volume(volumes(report)[0])
+    else:
+        assert {record.status for record in report.files} == {"rejected"}
+
+
+def test_single_slice_is_flat(tmp_path: Path) -> None:
+    grid = Grid(slices=1)
+    (volume,) = volumes(study(write_classic(tmp_path, grid, each=lambda phase, number: {"SliceThickness": "4"})))
+    tensor = check_placed(volume, grid)
+    assert tensor.shape == (1, 3, 7)
+    np.testing.assert_allclose(tensor.affine[:3, 2], (0, 0, 4))
+
+
+def test_all_files_of_pydicom_are_accounted_for() -> None:
+    paths = sorted(path for path in TEST_FILES.iterdir() if path.is_file())
+    assert len(paths) > 50
+    report = study(random.Random(2).sample(paths, len(paths)))
+    assert len(report.files) == len(paths)
+    in_volumes = {name for volume in volumes(report) for name in volume.files}
+    assert in_volumes == {record.path for record in report.files if record.status == "used"}
+    assert all(record.reason for record in report.files if record.status != "used")
+
+
+def pair() -> list[Path]:
+    if not PAIR.is_dir():
+        pytest.skip(f"{PAIR} is not there")
+    return sorted(path for path in PAIR.iterdir() if path.is_dir())
+
+
+def test_real_pair_is_that_of_itk_and_subtracts_to_the_pixel() -> None:
+    """Before and after contrast, of one scanner: read together, in the geometry of ITK, subtracted in one grid."""
+    folders = pair()
+    paths = sorted(path for folder in folders for path in folder.glob("*.dcm"))
+    report = study(random.Random(3).sample(paths, len(paths)))
+    assert statuses(report) == {"used": 44}
+    by_folder = {next(p.parent for p in paths if p.name == volume.files[0]): volume for volume in volumes(report)}
+    tensors, references = {}, {}
+    for folder in folders:
+        tensor, (pixels, affine) = load_volume(by_folder[folder]), itk_series(folder)
+        np.testing.assert_array_equal(tensor[0].numpy(), pixels)
+        np.testing.assert_allclose(tensor.affine.numpy(), affine, atol=1e-5)
+        name = "post" if "post" in folder.name else "pre"
+        tensors[name], references[name] = tensor, pixels
+    np.testing.assert_array_equal(tensors["post"].affine.numpy(), tensors["pre"].affine.numpy())
+    difference = (tensors["post"] - tensors["pre"])[0].numpy()
+    np.testing.assert_array_equal(difference, references["post"] - references["pre"])
+    assert np.abs(difference).max() > 0
+
+
+@pytest.mark.parametrize("lost", [0, 10, 21])
+def test_slice_lost_from_the_real_series_is_refused(lost: int) -> None:
+    """At either edge too: this scanner says how many images the acquisition has."""
+    folder = next(folder for folder in pair() if dcmread(next(folder.glob("*.dcm"))).get("ImagesInAcquisition"))
+    by_place = sorted(folder.glob("*.dcm"), key=lambda path: dcmread(path, stop_before_pixels=True).InstanceNumber)
+    del by_place[lost]
+    assert "1 slice missing" in only_reason(study(by_place))
+
+
+def test_expected_values_are_those_of_each_slice(tmp_path: Path) -> None:
+    """The generator itself: what pydicom reads is what the tests expect."""
+    paths = write_classic(tmp_path, GRID)
+    for number, path in enumerate(paths):
+        dataset = dcmread(path)
+        values = dataset.pixel_array * float(dataset.RescaleSlope) + float(dataset.RescaleIntercept)
+        np.testing.assert_array_equal(values, expected(GRID)[number])
