@@ -164,9 +164,13 @@ def _planes(header: Header, name: str, sop: str, image_type: tuple[str, ...]) ->
     }
     if groups is not None:
         return tuple(Plane(frame=index, **common, **group) for index, group in enumerate(groups))
+    position = _numbers(header, "ImagePositionPatient", 3) if frames == 1 else None
     spacing = _pair(header, "PixelSpacing") or _pair(header, "ImagerPixelSpacing")
+    if position is not None and spacing is None and header.raw("PixelSpacing") is not None:
+        # without it the slice would be no part of its stack
+        raise header.unusable("PixelSpacing", "is not two positive numbers")
     one = {
-        "position": _numbers(header, "ImagePositionPatient", 3) if frames == 1 else None,
+        "position": position,
         "orientation": _numbers(header, "ImageOrientationPatient", 6) if frames == 1 else None,
         "spacing": spacing,
         "thickness": _positive(header, "SliceThickness"),
