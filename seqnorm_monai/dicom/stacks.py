@@ -48,7 +48,8 @@ def split_stacks(planes: Sequence[Plane]) -> list[list[Plane]]:
 
     The result does not depend on the order of `planes`. Planes without position or orientation stay alone, one list
     each, but frames of one file together. Raises GeometryError when orientations differ by a small tilt (neither one
-    stack nor two), when a file places only some of its frames, or slices lie side by side in no order.
+    stack nor two), when position, orientation or spacing of some slices is absent, or slices lie side by side in no
+    order.
     """
     groups: dict[Hashable, list[Plane]] = defaultdict(list)
     unplaced: dict[Hashable, list[Plane]] = defaultdict(list)
@@ -62,6 +63,8 @@ def split_stacks(planes: Sequence[Plane]) -> list[list[Plane]]:
             placed_files.add((plane.name, plane.path))
     if placed_files & set(unplaced):
         raise GeometryError("some frames of a file have a position and an orientation, others have none")
+    if _kinds(groups.values()) & _kinds(unplaced.values()):
+        raise GeometryError("some slices have a position and an orientation, others of the same kind have none")
     stacks = [
         stack
         for group in groups.values()
@@ -70,7 +73,12 @@ def split_stacks(planes: Sequence[Plane]) -> list[list[Plane]]:
         for beside in _side_by_side(oriented)
         for stack in _slabs(beside)
     ]
-    return stacks + list(unplaced.values())
+    return sorted(stacks, key=lambda stack: _order(stack[0])) + list(unplaced.values())
+
+
+def _kinds(groups: Iterable[Sequence[Plane]]) -> set[Hashable]:
+    """Size and Image Type of planes: those of a screenshot differ from those of the slices beside it."""
+    return {(plane.rows, plane.columns, plane.channels, plane.image_type) for group in groups for plane in group}
 
 
 def _order(plane: Plane) -> tuple[float, str, int, str]:
@@ -79,6 +87,8 @@ def _order(plane: Plane) -> tuple[float, str, int, str]:
 
 
 def _by_spacing(planes: Sequence[Plane]) -> list[list[Plane]]:
+    if 0 < sum(plane.spacing is None for plane in planes) < len(planes):
+        raise GeometryError("some slices have no PixelSpacing, or one that cannot be read")
     stacks: list[list[Plane]] = []
     places: dict[Hashable, int] = {}
     for plane in planes:

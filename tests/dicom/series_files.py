@@ -184,6 +184,7 @@ def write_enhanced(
 def study(paths: Iterable[Path], root: Path | None = None) -> StudyReport:
     """Read files in the order given; every one has one record, in that order."""
     sources = [SimpleNamespace(name=str(path.relative_to(root) if root else path.name), path=path) for path in paths]
+    assert len({source.name for source in sources}) == len(sources), "names of test files must differ"
     report = read_studies(sources)
     assert [record.path for record in report.files] == [source.name for source in sources]
     assert {record.status for record in report.files} <= {"used", "set_aside", "rejected"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import shutil
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from series_files import (
     write_enhanced,
 )
 
+from seqnorm_monai.dicom.errors import DicomReadError
 from seqnorm_monai.dicom.study import StudyReport
 from seqnorm_monai.dicom.volume import load_volume
 
@@ -134,138 +134,56 @@ def test_duplicate_slice_of_another_uid_is_refused(tmp_path: Path) -> None:
     assert "1 to 2 slices lie at one position" in reason
 
 
-def test_truncated_file_refuses_its_series_and_no_other(tmp_path: Path) -> None:
-    """Cut within the header; the other series is read."""
-    bad = write_classic(tmp_path / "bad", GRID)
-    good = write_classic(tmp_path / "good", GRID, series="1.2.3.50")
-    bad[1].write_bytes(bad[1].read_bytes()[:-150])
-    report = study([*bad, *good], tmp_path)
-    for series in report.series:
-        for volume in series.volumes:
-            if series.series_instance_uid == "1.2.3.50":
-                check_placed(volume, GRID)
-    used = {record.path for record in report.files if record.status == "used" and record.series == "1.2.3.50"}
-    assert len(used) == 5
-    assert report.files[1].status == "rejected" or _loading_fails(report)
-
-
-def _loading_fails(report: StudyReport) -> bool:
-    with pytest.raises(ValueError, match="cut off"):
-        load_volume(next(v for s in report.series for v in s.volumes if s.series_instance_uid == "1.2.3.2"))
-    return True
-
-
-def test_localizer_of_three_planes_is_three_stacks(tmp_path: Path) -> None:
-    """Three orientations in one series, each a volume of its own."""
-    x, y, z = np.eye(3)
-    grids = [
-        Grid(row=tuple(x), column=tuple(y), step=tuple(5 * z), slices=3),
-        Grid(row=tuple(y), column=tuple(-z), step=tuple(5 * x), slices=3),
-        Grid(row=tuple(x), column=tuple(-z), step=tuple(5 * y), slices=3),
-    ]
-    paths = [
-        path
-        for number, grid in enumerate(grids)
-        for path in write_classic(
-            tmp_path / str(number),
-            grid,
-            stem=f"{number}",
-            each=lambda phase, place, number=number: {
-                "SOPInstanceUID": f"1.2.3.4.{number}.{place}",
-                "InstanceNumber": number,
-            },
-        )
-    ]
-    random.Random(1).shuffle(paths)
-    found = volumes(study(paths))
-    assert len(found) == 3
-    for volume, grid in zip(found, grids, strict=True):
-        check_placed(volume, grid)
-
-
-def slabs(folder: Path, gap: float, acquisition: bool = True, start: int = 0) -> list[Path]:
-    """Two slabs of three slices, the second `gap` mm above the last slice of the first."""
-    paths = []
-    for number in range(2):
-        origin = (-31.0, 17.0, 43.0 + number * (2 * 2.5 + gap))
-        paths += write_classic(
-            folder / str(number),
-            replace(Grid(slices=3), origin=origin),
-            stem=f"{number}",
-            each=lambda phase, place, number=number: {
-                "SOPInstanceUID": f"1.2.3.4.{number}.{place}",
-                **({"AcquisitionNumber": number} if acquisition else {}),
-            },
-        )
-    return paths
-
-
-def test_slabs_of_two_acquisitions_far_apart_are_two_volumes(tmp_path: Path) -> None:
-    first, second = volumes(study(slabs(tmp_path, 40.0)[::-1]))
-    check_placed(first, Grid(slices=3))
-    check_placed(second, replace(Grid(slices=3), origin=(-31.0, 17.0, 88.0)))
-
-
-@pytest.mark.parametrize(("gap", "acquisition"), [(40.0, False), (5.0, True), (7.5, True)])
-def test_hole_that_may_be_missing_slices_is_refused(gap: float, acquisition: bool, tmp_path: Path) -> None:
-    assert "missing between 48.00" in only_reason(study(slabs(tmp_path, gap, acquisition)))
-
-
-def test_stacks_beside_each_other_are_two_volumes(tmp_path: Path) -> None:
-    """Two knees in one series: the same heights, another place in the plane; neither phases nor one volume."""
-    grids = [GRID, replace(GRID, origin=(60.0, 17.0, 43.0))]
-    paths = [
-        path
-        for number, grid in enumerate(grids)
-        for path in write_classic(
-            tmp_path / str(number),
-            grid,
-            each=lambda phase, place, number=number: {
-                "SOPInstanceUID": f"1.2.3.4.{number}.{place}",
-                "InstanceNumber": 10 * number + place + 1,
-                "AcquisitionNumber": number,
-            },
-        )
-    ]
-    sources = [path.rename(tmp_path / f"{number}.dcm") for number, path in enumerate(paths)]
-    found = volumes(study(sources[::-1]))
-    assert len(found) == 2
-    for volume, grid in zip(found, grids, strict=True):
-        check_placed(volume, grid)
-        assert volume.phase_label == ""
-
-
-def test_slice_out_of_line_is_refused(tmp_path: Path) -> None:
-    paths = write_classic(
-        tmp_path,
-        GRID,
-        each=lambda phase, number: {"ImagePositionPatient": [-31 + 4 * (number == 2), 17, 43 + 2.5 * number]},
-    )
-    assert "not lie on one straight line" in only_reason(study(paths))
-
-
-def test_spacing_up_to_noise_is_one_stack_and_else_two(tmp_path: Path) -> None:
-    def each(step: float) -> Any:  # noqa: ANN401
-        return lambda phase, number: {"PixelSpacing": [0.7 + step * (number > 2), 1.3]}
-
-    (volume,) = volumes(study(write_classic(tmp_path / "a", GRID, each=each(1e-4))))
-    assert volume.shape == (5, 7, 3)
-    found = volumes(study(write_classic(tmp_path / "b", GRID, each=each(0.1))))
-    assert [volume.shape[0] for volume in found] == [3, 2]
+@pytest.mark.parametrize("mark", [b"\x28\0\x10\0US", b"\x28\0\0\x01US", b"\xe0\x7f\x10\0OW"])
+def test_truncated_file_spoils_its_series_and_no_other(mark: bytes, tmp_path: Path) -> None:
+    """Cut off before its size, the depth of its pixels, or its pixels: a slice of its series, so none of it is read."""
+    bad = write_classic(tmp_path, GRID, stem="bad")
+    good = write_classic(tmp_path, GRID, series="1.2.3.50", stem="good")
+    data = bad[4].read_bytes()
+    bad[4].write_bytes(data[: data.index(mark)])
+    report = study([*bad, *good])
+    by_series = {volume.series_instance_uid: volume for volume in volumes(report)}
+    check_placed(by_series.pop("1.2.3.50"), GRID)
+    assert [record.status for record in report.files[5:]] == ["used"] * 5
+    # only a scan that looks for the pixels finds the last of the three: without it, loading does
+    for volume in by_series.values():
+        with pytest.raises(DicomReadError):
+            load_volume(volume)
+    assert by_series or {record.status for record in report.files[:5]} == {"rejected"}
 
 
 @pytest.mark.parametrize("keyword", ["ImagePositionPatient", "ImageOrientationPatient", "RescaleSlope", "PixelSpacing"])
 def test_geometry_and_rescale_that_cannot_be_read_refuse(keyword: str, tmp_path: Path) -> None:
-    """Unlike what only tells phases apart, they never count as absent."""
+    """Unlike what only tells phases apart, they never count as absent: not even in the last slice of a stack."""
     paths = write_classic(tmp_path, GRID, each=lambda phase, number: {"RescaleSlope": "7.125"})
-    dataset = dcmread(paths[1])
-    data = paths[1].read_bytes()
-    value = dataset.get_item(keyword).value
+    data = paths[4].read_bytes()
+    value = dcmread(paths[4]).get_item(keyword).value
     assert data.count(value) == 1
-    paths[1].write_bytes(data.replace(value, b"x" + value[1:]))
+    paths[4].write_bytes(data.replace(value, b"x" + value[1:]))
     report = study(paths)
     assert {record.status for record in report.files} == {"rejected"}
     assert report.files[1].reason.startswith(keyword)
+
+
+@pytest.mark.parametrize("keyword", ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"])
+def test_geometry_that_one_slice_lacks_refuses(keyword: str, tmp_path: Path) -> None:
+    """A slice without a place may be the last of the stack: no shorter volume and an image beside it."""
+    paths = write_classic(tmp_path, GRID)
+    dataset = dcmread(paths[4])
+    delattr(dataset, keyword)
+    dataset.save_as(paths[4])
+    assert "some slices have" in only_reason(study(paths))
+
+
+def test_screenshot_among_slices_does_not_harm_them(tmp_path: Path) -> None:
+    paths = write_classic(tmp_path, GRID, each=lambda phase, number: {"ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"]})
+    dataset = dcmread(paths[4])
+    dataset.SOPInstanceUID, dataset.ImageType = "1.2.3.98", ["DERIVED", "SECONDARY", "OTHER"]
+    del dataset.ImagePositionPatient
+    dataset.save_as(tmp_path / "shot.dcm")
+    volume, image = volumes(study([*paths, tmp_path / "shot.dcm"]))
+    check_placed(volume, GRID)
+    assert image.kind == "image" and image.affine is None
 
 
 def test_single_slice_is_flat(tmp_path: Path) -> None:
@@ -298,7 +216,7 @@ def test_real_pair_is_that_of_itk_and_subtracts_to_the_pixel() -> None:
     paths = sorted(path for folder in folders for path in folder.glob("*.dcm"))
     report = study(random.Random(3).sample(paths, len(paths)), PAIR)
     assert statuses(report) == {"used": 44}
-    by_folder = {(PAIR / volume.files[0]).parent: volume for volume in volumes(report)}
+    by_folder = {PAIR / Path(volume.files[0]).parts[0]: volume for volume in volumes(report)}
     tensors, references = {}, {}
     for folder in folders:
         tensor, (pixels, affine) = load_volume(by_folder[folder]), itk_series(folder)
