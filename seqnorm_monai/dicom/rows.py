@@ -189,6 +189,7 @@ def series_number(value: object) -> int | None:
 
 def _problems(volume: Volume) -> tuple[str, ...]:
     problems = [_SHEARED] if volume.sheared else []
+    problems += [volume.problem] if volume.problem else []
     if volume.affine is None and volume.modality in _SECTIONS:
         problems.append(_NO_PLACE)
     if volume.spacing is None:
