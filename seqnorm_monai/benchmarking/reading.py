@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,8 +44,23 @@ class ReadingCase:
 
 def measure(case: ReadingCase, *, repeats: int) -> list[Row]:
     """Rows for our transform, MONAI's readers and the epochs of a cached data set; ratios are medians of the rounds."""
-    # it warns of an optional package at every load
-    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
+    with _quiet():
+        return _measure(case, repeats)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """MONAI's PydicomReader warns of an optional package whenever it is made."""
+    logger = logging.getLogger("monai.data.nvimgcodec_pydicom_plugin")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+    logger.setLevel(level)
+
+
+def _measure(case: ReadingCase, repeats: int) -> list[Row]:
     readers = {OURS: case.transform, **{name: LoadImaged("image", reader=name) for name in READERS}}
     with tempfile.TemporaryDirectory() as folder:
         clocks: dict[str, Callable[[], float]] = {name: _clock(case, reader) for name, reader in readers.items()}
@@ -70,8 +87,10 @@ def _epochs(case: ReadingCase, folder: Path) -> dict[str, Callable[[], float]]:
         with tempfile.TemporaryDirectory(dir=folder) as empty:
             return epoch(CachedDataset(case.items, [case.transform], cache_rate=0, cache_dir=empty, progress=False))
 
+    # the processes are started once, as they are for a training of many epochs
+    loader = DataLoader(Dataset(case.items, case.transform), num_workers=2, batch_size=1, persistent_workers=True)
+
     def workers() -> float:
-        loader = DataLoader(Dataset(case.items, case.transform), num_workers=2, batch_size=1)
         return seconds_of(lambda: sum(1 for _ in loader), "cpu")
 
     return {FIRST: first, WORKERS: workers, DISK: lambda: epoch(kept), MEMORY: lambda: epoch(memory)}
