@@ -172,4 +172,5 @@ def _volume(instances: list[Instance], key: tuple[str, str], phase: Phase, index
         files=tuple(dict.fromkeys(plane.name for plane in planes)),
         attributes=source.attributes,
         planes=planes,
+        problem=phase.problem,
     )
