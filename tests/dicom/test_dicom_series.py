@@ -177,6 +177,36 @@ def test_geometry_and_rescale_that_cannot_be_read_refuse(keyword: str, tmp_path:
         assert {record.status for record in report.files} == {"rejected"}
 
 
+@pytest.mark.parametrize(
+    ("keyword", "values"),
+    [
+        ("ImagePositionPatient", ["1e308", "-1e308", "1e308"]),
+        ("ImageOrientationPatient", ["1e308", "1e308", "0", "-1e308", "1e308", "0"]),
+        ("ImageOrientationPatient", ["1", "0.2", "0", "0", "1", "0"]),
+        ("PixelSpacing", ["1e308", "1e308"]),
+        ("InstanceNumber", "-2147483648"),
+        ("TriggerTime", "-1e308"),
+    ],
+)
+def test_absurd_numbers_in_one_slice_or_all(keyword: str, values: Any, tmp_path: Path) -> None:  # noqa: ANN401
+    """No overflow, and no volume without the slice."""
+    for name, count in (("one", 1), ("all", 5)):
+        every = {"TriggerTime": "1e308", "InstanceNumber": 1}
+        paths = write_classic(
+            tmp_path / name,
+            GRID,
+            each=lambda phase, number, count=count, every=every: {
+                **every,
+                **({keyword: values} if number < count else {}),
+            },
+        )
+        report = study(paths)
+        if keyword in every:
+            check_placed(volumes(report)[0], GRID)
+        else:
+            assert only_reason(report)
+
+
 @pytest.mark.parametrize("keyword", ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"])
 def test_geometry_that_one_slice_lacks_refuses(keyword: str, tmp_path: Path) -> None:
     """A slice without a place may be the last of the stack: no shorter volume and an image beside it."""
