@@ -17,6 +17,8 @@ Vector = npt.NDArray[np.float64]
 SAME_POSITION = 0.01
 # Distances may differ from their mean by this part of it, or by as much as coordinates of two decimals round.
 UNIFORM_RELATIVE, UNIFORM_MM = 0.02, 0.02
+# No patient is as large as this (mm); sums and products of what is larger may overflow.
+LARGEST = 1e6
 # Direction cosines are written with a few digits: length and right angle hold to this.
 ORTHONORMAL = 1e-3
 # Cosines that differ by less are one orientation; the tilt below which two orientations are a mistake, in degrees.
@@ -43,6 +45,8 @@ class StackGeometry:
 def slice_normal(orientation: Sequence[float]) -> Vector:
     """row x column direction, of length 1. Raises GeometryError unless the two are orthonormal."""
     row, column = np.array(orientation[:3], dtype=np.float64), np.array(orientation[3:], dtype=np.float64)
+    if np.abs(orientation).max() > 2:
+        raise GeometryError("ImageOrientationPatient is not two orthogonal directions of length 1")
     lengths = np.linalg.norm(row), np.linalg.norm(column)
     if max(abs(length - 1) for length in lengths) > ORTHONORMAL or abs(row @ column) > ORTHONORMAL:
         raise GeometryError("ImageOrientationPatient is not two orthogonal directions of length 1")
@@ -51,8 +55,11 @@ def slice_normal(orientation: Sequence[float]) -> Vector:
 
 
 def heights(positions: Sequence[Sequence[float]], orientation: Sequence[float]) -> Vector:
-    """Positions along the slice normal, in mm."""
-    return np.array(positions, dtype=np.float64) @ slice_normal(orientation)
+    """Positions along the slice normal, in mm. Raises GeometryError for one that is nowhere in a patient."""
+    points = np.array(positions, dtype=np.float64)
+    if np.abs(points).max() > LARGEST:
+        raise GeometryError("ImagePositionPatient is more than a kilometre away")
+    return points @ slice_normal(orientation)
 
 
 def position_labels(values: Vector, nearest: float = SAME_POSITION) -> npt.NDArray[np.int64]:
@@ -80,9 +87,10 @@ def stack_geometry(
 
     Raises GeometryError for double slices, missing slices, uneven spacing and slices that are not on one line.
     """
-    normal = slice_normal(orientation)
-    points = np.array(positions, dtype=np.float64)
-    values = points @ normal
+    normal, points = slice_normal(orientation), np.array(positions, dtype=np.float64)
+    values = heights(positions, orientation)
+    if max(pixel_spacing) > LARGEST or (thickness or 0) > LARGEST:
+        raise GeometryError("PixelSpacing or SliceThickness is more than a kilometre")
     order = np.argsort(values, kind="stable")
     points, values = points[order], values[order]
     _check_spacing(values)

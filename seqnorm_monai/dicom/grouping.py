@@ -13,7 +13,7 @@ from seqnorm_monai.dicom.clocks import acquisition_ranks, last_resort_ranks
 from seqnorm_monai.dicom.declared import check_declared, remark
 from seqnorm_monai.dicom.geometry import GeometryError, heights, position_labels
 from seqnorm_monai.dicom.instance import Plane
-from seqnorm_monai.dicom.phase_table import Codes, Column, column, joined, partition, title
+from seqnorm_monai.dicom.phase_table import Codes, Column, column, joined, members, partition, title
 from seqnorm_monai.dicom.phase_values import EXACT, PHYSICAL, Value
 from seqnorm_monai.dicom.stacks import derived_kind
 from seqnorm_monai.dicom.stacks import split_stacks as _split_stacks
@@ -79,14 +79,13 @@ def separate_phases(planes: Sequence[Plane]) -> list[Phase]:
     numbers = np.zeros(len(everything), dtype=np.int64)
     ranks: Codes | None = None
     used = set(names)
-    for group in (np.flatnonzero(codes == code) for code in range(int(codes.max()) + 1)):
+    for group in members(codes):
         more, numbers[group] = _separate(stack, group)
         used |= set(more)
         if TIME_ORDER in more:
             ranks = np.zeros(len(everything), dtype=np.int64) if ranks is None else ranks
             ranks[group] = numbers[group] + 1
-    parts = joined([codes, numbers], len(everything))
-    groups = [np.flatnonzero(parts == code) for code in range(int(parts.max()) + 1)]
+    groups = members(joined([codes, numbers], len(everything)))
     for group in groups:
         _check_physical(stack, group)
     ordered = [name for name in EXACT if name in used]

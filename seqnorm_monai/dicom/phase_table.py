@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ Codes = npt.NDArray[np.int64]
 # Numbers nearer than this are one: written with three decimals, or kept in single precision.
 _NOISE, _RELATIVE_NOISE = 1e-3, 1e-5
 # Above this many different vectors each counts as it is written: no series has so many directions.
-_MAX_VECTORS = 2000
+_MAX_VECTORS = 600
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Column:
     codes: Codes
     values: tuple[Value, ...]
 
-    @property
+    @cached_property
     def known(self) -> npt.NDArray[np.bool_]:
         """Which planes have the attribute."""
         return np.array([value is not None for value in self.values])[self.codes]
@@ -71,6 +72,12 @@ def joined(codes: Sequence[Codes], count: int) -> Codes:
     for other in codes[1:]:
         result = np.unique(result * (int(other.max()) + 1) + other, return_inverse=True)[1].reshape(-1)
     return result
+
+
+def members(codes: Codes) -> list[Codes]:
+    """The places of each code, codes and places rising."""
+    order = np.argsort(codes, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
 
 
 def partition(codes: Codes) -> bytes:

@@ -70,8 +70,11 @@ PRIVATE_TAGS = tuple(
 # GE adds this to the b-value as a flag
 _GE_FLAG = 1_000_000_000
 _COMPONENTS = ("MAGNITUDE", "PHASE", "REAL", "IMAGINARY")
-_MAX_VALUES, _MAX_TEXT = 16, 1024
+# Beyond these an element holds something else than one of these numbers.
+_MAX_VALUES, _MAX_TEXT, _LARGEST = 16, 1024, 1e12
 _TIME = re.compile(r"(\d\d)(?::?(\d\d)(?::?(\d\d)(\.\d{0,6})?)?)?")
+# PS3.5 section 6.2, empty values of Image Type included
+_CODE = re.compile(r"[A-Z0-9_ ]{0,16}")
 _ZONE = re.compile(r"([+-])(\d\d)(\d\d)$")
 # tag -> name, rank of the keyword among those of the name, keyword
 _BY_TAG = {
@@ -97,8 +100,8 @@ def own_values(header: Header) -> dict[str, Value]:
         name, rank, keyword = _BY_TAG.get(int(tag), ("", 0, ""))
         if name and rank <= ranks.get(name, rank) and (found := _numbers(header, keyword)):
             values[name], ranks[name] = (found if len(found) > 1 else found[0]), rank
-    if component := header.text("ComplexImageComponent").upper():
-        values["Component"] = component[:16]
+    if (component := header.text("ComplexImageComponent").upper()) in (*_COMPONENTS, "MIXED"):
+        values["Component"] = component
     if uid := header.text("ConcatenationUID"):
         values["ConcatenationUID"] = uid[:64]
     values.update(_clocks(header))
@@ -109,7 +112,9 @@ def with_image_type(values: dict[str, Value], image_type: tuple[str, ...]) -> di
     """Add what Image Type says: itself, original or derived, and which part of the complex signal."""
     if not image_type:
         return values
-    found: dict[str, Value] = {"ImageType": "\\".join(image_type)}
+    # what is no code may be anything and is not shown in a label
+    codes = (part if _CODE.fullmatch(part) else "?" for part in image_type)
+    found: dict[str, Value] = {"ImageType": "\\".join(codes)}
     if image_type[0] in ("ORIGINAL", "DERIVED"):
         found["Origin"] = image_type[0]
     letters = {name[0]: name for name in _COMPONENTS}
@@ -128,7 +133,7 @@ def _numbers(header: Header, keyword: str) -> tuple[float, ...]:
         found = header.numbers(keyword)
     except UnsupportedImageError:
         found = _text_numbers(header.text(keyword))
-    return found if len(found) <= _MAX_VALUES else ()
+    return found if len(found) <= _MAX_VALUES and all(abs(number) <= _LARGEST for number in found) else ()
 
 
 def _text_numbers(text: str) -> tuple[float, ...]:
@@ -213,7 +218,7 @@ def _private_number(dataset: Dataset, creator: str, creator_tag: int, tag: int) 
     # a private element may hold anything
     except Exception:
         return None
-    return number if math.isfinite(number) else None
+    return number if abs(number) <= _LARGEST else None
 
 
 def read_image_type(header: Header, keyword: str = "ImageType") -> tuple[str, ...]:

@@ -9,12 +9,14 @@ from collections.abc import Hashable, Iterable, Sequence
 import numpy as np
 
 from seqnorm_monai.dicom.geometry import (
+    LARGEST,
     SMALL_TILT,
     UNIFORM_MM,
     GeometryError,
     heights,
     position_labels,
     same_orientation,
+    slice_normal,
     tilt,
 )
 from seqnorm_monai.dicom.instance import Plane
@@ -48,8 +50,8 @@ def split_stacks(planes: Sequence[Plane]) -> list[list[Plane]]:
 
     The result does not depend on the order of `planes`. Planes without position or orientation stay alone, one list
     each, but frames of one file together. Raises GeometryError when orientations differ by a small tilt (neither one
-    stack nor two), when position, orientation or spacing of some slices is absent, or slices lie side by side in no
-    order.
+    stack nor two) or are none, when position, orientation or spacing of some slices is absent, or slices lie side by
+    side in no order.
     """
     groups: dict[Hashable, list[Plane]] = defaultdict(list)
     unplaced: dict[Hashable, list[Plane]] = defaultdict(list)
@@ -89,6 +91,8 @@ def _order(plane: Plane) -> tuple[float, str, int, str]:
 def _by_spacing(planes: Sequence[Plane]) -> list[list[Plane]]:
     if 0 < sum(plane.spacing is None for plane in planes) < len(planes):
         raise GeometryError("some slices have no PixelSpacing, or one that cannot be read")
+    if any(plane.spacing is not None and max(plane.spacing) > LARGEST for plane in planes):
+        raise GeometryError("PixelSpacing is more than a kilometre")
     stacks: list[list[Plane]] = []
     places: dict[Hashable, int] = {}
     for plane in planes:
@@ -114,6 +118,7 @@ def _by_orientation(planes: Sequence[Plane]) -> list[list[Plane]]:
     stacks: list[tuple[tuple[float, ...], list[Plane]]] = []
     # in the order of the values, so that noise is joined in the same way whatever the order of the files
     for orientation in sorted(by_value):
+        slice_normal(orientation)
         fitting = [stack for known, stack in stacks if same_orientation(known, orientation)]
         if fitting:
             fitting[0].extend(by_value[orientation])

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import highdicom
 import numpy as np
 import pytest
 from pydicom import dcmread
@@ -237,3 +238,15 @@ def test_ten_thousand_frames_are_scanned_in_seconds(tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         check[0, 0, 0].numpy(), 2 * stored(grid, 98).ravel() + 1e4 * (98 * 8 + np.arange(100) + 1)
     )
+
+
+def test_highdicom_reads_the_same_volume(tmp_path: Path) -> None:
+    """An independent reader of functional groups; it counts slices against the normal, along (slice, row, column)."""
+    grid = Grid(row=(0.6, 0.8, 0.0), column=(0.0, 0.0, -1.0), step=(-2.0, 1.5, 0.0))
+    path = write_enhanced(tmp_path / "e.dcm", grid, order=interleaved(1))
+    (volume,) = volumes(study([path]))
+    tensor = load_volume(volume, affine_lps_to_ras=False)
+    reference = highdicom.imread(path).get_volume()
+    np.testing.assert_array_equal(tensor[0].numpy(), reference.array[::-1].transpose(2, 1, 0))
+    turn = np.array([[0, 0, -1, 4], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
+    np.testing.assert_allclose(tensor.affine.numpy(), reference.affine @ turn, atol=1e-9)

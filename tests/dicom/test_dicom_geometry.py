@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -70,7 +71,7 @@ def grids(draw: st.DrawFn) -> Grid:
 
 @SOME
 @given(grid=grids(), phases=st.integers(1, 4), random=st.randoms(use_true_random=False))
-def test_any_grid_in_any_order_of_files(grid: Grid, phases: int, random: object) -> None:
+def test_any_grid_in_any_order_of_files(grid: Grid, phases: int, random: Random) -> None:
     """The affine maps every voxel to where the generator put it; slices rise along the normal."""
     with tempfile.TemporaryDirectory() as folder:
         paths = write_classic(Path(folder), grid, [{"TemporalPositionIdentifier": n + 1} for n in range(phases)])
@@ -84,7 +85,7 @@ def test_any_grid_in_any_order_of_files(grid: Grid, phases: int, random: object)
 
 @SOME
 @given(grid=grids(), phases=st.integers(1, 4), shared=st.booleans(), random=st.randoms(use_true_random=False))
-def test_enhanced_form_of_any_grid_is_the_same(grid: Grid, phases: int, shared: bool, random: object) -> None:
+def test_enhanced_form_of_any_grid_is_the_same(grid: Grid, phases: int, shared: bool, random: Random) -> None:
     frames = [(phase, number) for phase in range(phases) for number in range(grid.slices)]
     random.shuffle(frames)
     with tempfile.TemporaryDirectory() as folder:

@@ -111,6 +111,15 @@ def test_one_attribute_alone_refuses_nothing(attributes: Any, tmp_path: Path) ->
     check_placed(volume, GRID)
 
 
+def test_what_only_one_attribute_says_is_a_remark(tmp_path: Path) -> None:
+    paths = write_classic(tmp_path / "a", GRID, each=lambda phase, number: {"ImagesInAcquisition": 6})
+    assert volumes(study(paths))[0].problem == "5 images, ImagesInAcquisition is 6"
+    phases = [{"TemporalPositionIdentifier": n, "NumberOfTemporalPositions": 3} for n in (1, 2)]
+    problems = {volume.problem for volume in volumes(study(write_classic(tmp_path / "b", GRID, phases)))}
+    assert problems == {"2 phases, NumberOfTemporalPositions is 3"}
+    assert volumes(study(write_classic(tmp_path / "c", GRID)))[0].problem == ""
+
+
 def test_images_in_acquisition_of_all_phases_refuses_nothing(tmp_path: Path) -> None:
     phases = [{"TriggerTime": n, "ImagesInAcquisition": 10} for n in (0, 9)]
     found = volumes(study(write_classic(tmp_path, GRID, phases, each=lambda p, n: {"InstanceNumber": 5 * p + n + 1})))
@@ -163,6 +172,36 @@ def test_geometry_and_rescale_that_cannot_be_read_refuse(keyword: str, tmp_path:
     report = study(paths)
     assert {record.status for record in report.files} == {"rejected"}
     assert report.files[4].reason.startswith(keyword)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "values"),
+    [
+        ("ImagePositionPatient", ["1e308", "-1e308", "1e308"]),
+        ("ImageOrientationPatient", ["1e308", "1e308", "0", "-1e308", "1e308", "0"]),
+        ("ImageOrientationPatient", ["1", "0.2", "0", "0", "1", "0"]),
+        ("PixelSpacing", ["1e308", "1e308"]),
+        ("InstanceNumber", "-2147483648"),
+        ("TriggerTime", "-1e308"),
+    ],
+)
+def test_absurd_numbers_in_one_slice_or_all(keyword: str, values: Any, tmp_path: Path) -> None:  # noqa: ANN401
+    """No overflow, and no volume without the slice."""
+    for name, count in (("one", 1), ("all", 5)):
+        every = {"TriggerTime": "1e308", "InstanceNumber": 1}
+        paths = write_classic(
+            tmp_path / name,
+            GRID,
+            each=lambda phase, number, count=count, every=every: {
+                **every,
+                **({keyword: values} if number < count else {}),
+            },
+        )
+        report = study(paths)
+        if keyword in every:
+            check_placed(volumes(report)[0], GRID)
+        else:
+            assert only_reason(report)
 
 
 @pytest.mark.parametrize("keyword", ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"])
