@@ -54,7 +54,11 @@ def _run(options: argparse.Namespace) -> None:
         elif options.check:
             check_pixels(listing)
     if options.json is not None:
-        write_json(listing, options.json)
+        try:
+            write_json(listing, options.json)
+        except OSError as error:
+            # not the name of the temporary file that takes its place
+            raise OSError(error.errno, error.strerror, str(options.json)) from None
     _show(table(listing))
     if options.nifti is not None:
         _show(f"\n{len(written)} NIfTI file{'' if len(written) == 1 else 's'} in {printable(str(options.nifti))}")

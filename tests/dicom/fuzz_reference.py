@@ -23,6 +23,10 @@ from pydicom.uid import (
 from seqnorm_monai.dicom.quiet import quiet_pydicom
 
 _LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEG2000)
+_MACROS = (
+    *("FrameContentSequence", "PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence"),
+    "PixelValueTransformationSequence",
+)
 # x to the left and y to the back -> to the right and to the front
 _TO_RAS = np.array([-1.0, -1.0, 1.0])
 
@@ -44,7 +48,9 @@ def reference_frames(path: Path) -> list[Frame] | None:
         with quiet_pydicom():
             dataset = pydicom.dcmread(path, force=True)
             photometric = dataset.PhotometricInterpretation.strip().upper()
-            if "ModalityLUTSequence" in dataset or photometric == "PALETTE COLOR":
+            # pydicom takes the lowest bits whatever High Bit says
+            high = int(dataset.get("HighBit", dataset.BitsStored - 1)) != dataset.BitsStored - 1
+            if high or "ModalityLUTSequence" in dataset or photometric == "PALETTE COLOR":
                 return None
             number, samples = int(dataset.get("NumberOfFrames") or 1), int(dataset.SamplesPerPixel)
             shape = number, dataset.Rows, dataset.Columns, 3 if samples > 1 else 1
@@ -75,7 +81,8 @@ def _frame(dataset: pydicom.FileDataset, frame: int, stored: np.ndarray) -> Fram
     groups = [dataset]
     for keyword, item in (("SharedFunctionalGroupsSequence", 0), ("PerFrameFunctionalGroupsSequence", frame)):
         if keyword in dataset:
-            groups = [inner for element in dataset[keyword].value[item] for inner in element.value] + groups
+            group = dataset[keyword].value[item]
+            groups = [group[macro].value[0] for macro in _MACROS if group.get(macro)] + groups
     values = stored
     if stored.shape[-1] == 1:
         slope, intercept = _get(groups, "RescaleSlope"), _get(groups, "RescaleIntercept")

@@ -142,8 +142,14 @@ def test_exit_codes(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main([str(folder), "--select", str(tmp_path / "rules.json")]) == 2
     assert "single key" in capsys.readouterr().err
     (tmp_path / "file").write_text("")
-    assert main([str(folder), "--json", str(tmp_path / "file" / "x.json")]) == 2
-    assert "cannot be written" in capsys.readouterr().err
+    for option, name in (
+        ("--json", tmp_path / "file" / "x.json"),
+        ("--json", tmp_path),
+        ("--nifti", tmp_path / "file"),
+    ):
+        assert main([str(folder), option, str(name)]) == 2
+        message = capsys.readouterr().err
+        assert message.startswith(f"{name}: cannot be written (") and message.count("\n") == 1
 
 
 def test_command_line(folder: Path) -> None:
