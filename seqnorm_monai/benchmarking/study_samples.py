@@ -41,7 +41,7 @@ def write_volume(folder: Path, syntax: str, *, slices: int, size: int) -> list[P
         dataset = _dataset(_texture(size, index), 16, syntax)
         dataset.SOPClassUID, dataset.SeriesInstanceUID, dataset.Modality = CTImageStorage, series, "CT"
         dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
-        dataset.FrameOfReferenceUID = f"{series}.1"
+        dataset.FrameOfReferenceUID = series
         dataset.ImagePositionPatient = [-size / 2, -size / 2, index]
         dataset.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
         dataset.SliceThickness, dataset.InstanceNumber = 1, index + 1

@@ -44,11 +44,9 @@ class Volume:
     affine: Affine | None
     spacing: tuple[float, float, float] | None
     sheared: bool
-    problem: str
     files: tuple[str, ...]
     attributes: Mapping[str, object]
     planes: tuple[Plane, ...]
-    # what looks incomplete, but may be so on purpose
     problem: str = ""
 
 
