@@ -10,10 +10,7 @@ from typing import Any
 import highdicom
 import numpy as np
 import pytest
-from pydicom import dcmread
-from pydicom.datadict import tag_for_keyword
-from pydicom.dataset import Dataset
-from series_files import (
+from grid_series import (
     Grid,
     check_placed,
     decimals,
@@ -26,6 +23,9 @@ from series_files import (
     write_classic,
     write_enhanced,
 )
+from pydicom import dcmread
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataset import Dataset
 
 from seqnorm_monai.dicom.volume import load_volume
 

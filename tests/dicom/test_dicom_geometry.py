@@ -8,9 +8,7 @@ from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from series_files import (
+from grid_series import (
     Grid,
     check_placed,
     expected,
@@ -22,6 +20,8 @@ from series_files import (
     write_classic,
     write_enhanced,
 )
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from seqnorm_monai.dicom.geometry import GeometryError, position_labels, slice_normal, stack_geometry
 from seqnorm_monai.dicom.volume import load_volume

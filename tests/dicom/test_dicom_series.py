@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 import pydicom.data
 import pytest
-from pydicom import dcmread
-from pydicom.uid import CTImageStorage
-from series_files import (
+from grid_series import (
     Grid,
     check_placed,
     expected,
@@ -24,6 +22,8 @@ from series_files import (
     write_classic,
     write_enhanced,
 )
+from pydicom import dcmread
+from pydicom.uid import CTImageStorage
 
 from seqnorm_monai.dicom.errors import DicomReadError
 from seqnorm_monai.dicom.study import StudyReport

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from series_files import Grid, check_placed, only_reason, study, volumes, write_classic
+from grid_series import Grid, check_placed, only_reason, study, volumes, write_classic
 
 GRID = Grid()
 # Attributes of three phases, in the order of the phases, and what the second is called.
