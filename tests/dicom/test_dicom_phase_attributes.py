@@ -159,6 +159,24 @@ def test_physical_attribute_wins_over_one_that_would_mix_it(tmp_path: Path) -> N
         check_placed(volume, GRID, number)
 
 
+def test_physical_attribute_that_one_slice_lacks_still_rules_out(tmp_path: Path) -> None:
+    """One slice has no echo time: the echo cannot divide, but no solution that mixes known echoes counts."""
+    phases = [{"TemporalPositionIdentifier": n} for n in (1, 2)]
+    paths = write_classic(
+        tmp_path,
+        GRID,
+        phases,
+        each=lambda phase, number: {
+            "AcquisitionNumber": phase ^ (number % 2),
+            **({"EchoTime": f"{2 + 3 * phase}"} if (phase, number) != (1, 2) else {}),
+        },
+    )
+    found = volumes(study(paths))
+    assert [volume.phase_label for volume in found] == ["temporal position 1", "temporal position 2"]
+    for number, volume in enumerate(found):
+        check_placed(volume, GRID, number)
+
+
 def test_magnitude_in_three_phases_and_one_phase_image(tmp_path: Path) -> None:
     phases = [{"ImageType": ["ORIGINAL", "PRIMARY", "M"], "AcquisitionNumber": n} for n in (1, 2, 3)]
     phases.append({"ImageType": ["ORIGINAL", "PRIMARY", "P"], "AcquisitionNumber": 1})
