@@ -1,12 +1,11 @@
 """Every file of a folder ends as a prediction or as a rejection with a reason; one bad file never stops the others.
 
-`find_files` lists the files, `AccountedDataset` turns an item that fails into a `Rejection`, and `AccountedLoader`
-gives the network the rest. A file nobody can open is listed too, so that nothing drops out unseen.
+`AccountedDataset` turns an item that fails into a `Rejection`, and `AccountedLoader` gives the network the rest. Items
+may be plain paths, or what `seqnorm_monai.studies.find_images` says of every file of a folder: a file that nobody can
+open is among them too, so that nothing drops out unseen.
 """
 
-import fnmatch
 import logging
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,62 +14,35 @@ from ignite.engine import Engine, Events
 from monai.data import DataLoader, Dataset, MetaTensor, list_data_collate
 from monai.transforms import Compose
 
-from seqnorm_monai.folders import files_below, why_unreadable
-
 IMAGE = "image"
-# where a sample carries the path it was read from: metadata depends on the reader, this does not
+# where an item and its sample carry the path of their (first) file: metadata depends on the reader, this does not
 PATH = "path"
-# set by `find_files` for what can never be read; the transforms are not asked
-UNREADABLE = "unreadable"
+# all files of an item, and their UIDs
+FILES, STUDY, SERIES = "files", "study", "series"
+# why an item can never be read, and whether it is in order all the same; the transforms are not asked
+UNREADABLE, SET_ASIDE = "unreadable", "set_aside"
 
 
 @dataclass(frozen=True)
 class Rejection:
-    """A file without a prediction, and why in one line; `set_aside` if it is in order but none was asked for."""
+    """An item without a prediction, and why in one line; `set_aside` if it is in order but none was asked for."""
 
     path: str
     reason: str
     set_aside: bool = False
 
 
-def find_files(folder: str | os.PathLike[str], *, exclude: Sequence[str] = ()) -> list[dict[str, str]]:
-    """Every file below `folder` as `{"image": absolute path}`, sorted by path; of a single file, that file.
-
-    Links to files count. Links to folders are followed, yet every folder is visited once, under its real name where
-    that lies below `folder`, so that loops end and no file comes twice. A broken link, a folder that cannot be listed
-    and what is no regular file (a pipe would block its reader) become items with a reason under the key `unreadable`,
-    which `AccountedDataset` rejects. `exclude` holds shell patterns; what they match, by name or by path relative to
-    `folder`, is left out, a folder with all it holds.
-
-    Raises `FileNotFoundError` when `folder` does not exist, `ValueError` when it holds no file.
-    """
-    if isinstance(exclude, str):
-        raise ValueError(f"argument exclude must be a list of patterns; got the string {exclude!r}")
-    top = os.path.abspath(folder)
-    if not os.path.exists(top):
-        raise FileNotFoundError(f"argument folder: {folder} does not exist")
-    if not os.path.isdir(top):
-        return [_item(top, why_unreadable(top))]
-
-    def excluded(path: str) -> bool:
-        names = (os.path.basename(path), os.path.relpath(path, top).replace(os.sep, "/"))
-        return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in exclude)
-
-    found = files_below(top, excluded)
-    if not found:
-        raise ValueError(f"argument folder: {folder} holds no file" + (" that exclude leaves" if exclude else ""))
-    return [_item(path, found[path]) for path in sorted(found)]
-
-
-def _item(path: str, unreadable: str | None) -> dict[str, str]:
-    return {IMAGE: path} if unreadable is None else {IMAGE: path, UNREADABLE: unreadable}
+def path_of(item: Mapping[str, Any]) -> str:
+    """The path under which an item stands in tables: its own, or that of its image."""
+    return str(item.get(PATH, item[IMAGE]))
 
 
 class AccountedDataset(Dataset):
     """A `monai.data.Dataset` whose items are transformed samples or `Rejection`s.
 
-    `data` holds mappings with the path under `image`; a sample is what the transform returns, a dict, with the path
-    added under `path`. Any `Exception` of a transform rejects its item; `KeyboardInterrupt` and the like pass. The
+    `data` holds mappings with a path under `image`, or an image that is read later and its path under `path`; a sample
+    is what the transform returns, a dict, with the path added under `path`. An item with a reason under `unreadable` is
+    a rejection. Any `Exception` of a transform rejects its item; `KeyboardInterrupt` and the like pass. The
     reason is the text of the first exception of the chain that carries a string `reason`; of any other exception it is
     the name of its class and of the transform only, as its text could quote the header, and so a patient, into logs.
     For the same cause `log_stats` of the transform, which prints the failing item, is switched off.
@@ -91,9 +63,9 @@ class AccountedDataset(Dataset):
 
     def _transform(self, index: int) -> dict[str, Any] | Rejection:
         item = self.data[index]
-        path = str(item[IMAGE])
+        path = path_of(item)
         if UNREADABLE in item:
-            return Rejection(path, one_line(item[UNREADABLE]))
+            return Rejection(path, one_line(item[UNREADABLE]), bool(item.get(SET_ASIDE, False)))
         try:
             sample = super()._transform(index)
         except Exception as error:

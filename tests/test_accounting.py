@@ -15,7 +15,7 @@ from monai.data import MetaTensor
 from monai.engines import SupervisedEvaluator
 from monai.transforms import Compose, Lambda, OneOf
 
-from seqnorm_monai.accounting import AccountedDataset, AccountedLoader, Rejection, find_files, one_line
+from seqnorm_monai.accounting import AccountedDataset, AccountedLoader, Rejection, one_line
 
 SECRET = "DOE^JANE"
 
@@ -67,8 +67,12 @@ def folder_of(folder: Path, texts: list[str]) -> Path:
     return folder
 
 
+def items_of(folder: Path) -> list[dict[str, str]]:
+    return [{"image": str(path)} for path in sorted(folder.iterdir())]
+
+
 def loader_of(folder: Path, *, num_workers: int = 0, batch_size: int = 3) -> AccountedLoader:
-    return AccountedLoader(AccountedDataset(find_files(folder), Read()), batch_size=batch_size, num_workers=num_workers)
+    return AccountedLoader(AccountedDataset(items_of(folder), Read()), batch_size=batch_size, num_workers=num_workers)
 
 
 def values_of(batches: list[dict[str, Any]]) -> list[float]:
@@ -157,7 +161,7 @@ def test_reasons_do_not_quote_foreign_texts(tmp_path: Path, silent: None, text: 
         "compose": [Compose([Lambda(lambda x: x), Compose([Read()], log_stats=True)])],
         "one of": [OneOf([Read()])],
     }[nesting]
-    dataset = AccountedDataset(find_files(folder_of(tmp_path, [text])), Compose(steps, log_stats=True))
+    dataset = AccountedDataset(items_of(folder_of(tmp_path, [text])), Compose(steps, log_stats=True))
     assert dataset[0] == Rejection(str(tmp_path / "00"), reason)
 
 
@@ -166,13 +170,13 @@ def test_later_transforms_are_named(tmp_path: Path) -> None:
         def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
             raise IndexError(SECRET)
 
-    dataset = AccountedDataset(find_files(folder_of(tmp_path, ["2"])), [Read(), Fold()])
+    dataset = AccountedDataset(items_of(folder_of(tmp_path, ["2"])), [Read(), Fold()])
     assert dataset[0] == Rejection(str(tmp_path / "00"), "IndexError in Fold")
 
     def unfold(item: dict[str, Any]) -> dict[str, Any]:
         raise IndexError(SECRET)
 
-    dataset = AccountedDataset(find_files(tmp_path), [Read(), unfold])
+    dataset = AccountedDataset(items_of(tmp_path), [Read(), unfold])
     assert dataset[0] == Rejection(str(tmp_path / "00"), "IndexError in unfold")
 
 
@@ -196,7 +200,7 @@ def test_a_sample_that_cannot_be_collated_is_rejected(tmp_path: Path, silent: No
             sample = super().__call__(item)
             return {**sample, "extra": {SECRET} if sample["patient"] == "p3" else 1.0}
 
-    dataset = AccountedDataset(find_files(folder_of(tmp_path, ["2", "3", "5"])), Odd())
+    dataset = AccountedDataset(items_of(folder_of(tmp_path, ["2", "3", "5"])), Odd())
     loader = AccountedLoader(dataset, batch_size=3, num_workers=0)
     assert values_of(list(loader)) == [2, 5]
     assert loader.rejections == [Rejection(str(tmp_path / "01"), "TypeError in the collation")]
@@ -207,8 +211,23 @@ def test_metadata_that_one_image_lacks_stays_on_the_others(tmp_path: Path) -> No
     assert batch["image"].meta["SOPInstanceUID"] == ["1.2", "", "1.5"]
 
 
+def test_items_that_are_known_to_be_unreadable_are_not_read(tmp_path: Path) -> None:
+    items = [
+        {"image": str(tmp_path / "a"), "unreadable": "broken\nlink"},
+        {"image": str(tmp_path / "b"), "unreadable": "a report", "set_aside": True},
+        {"image": object(), "path": "c", "unreadable": "x"},
+    ]
+    loader = AccountedLoader(AccountedDataset(items, Read()), batch_size=2, num_workers=0)
+    assert list(loader) == []
+    assert loader.rejections == [
+        Rejection(str(tmp_path / "a"), "broken link"),
+        Rejection(str(tmp_path / "b"), "a report", set_aside=True),
+        Rejection("c", "x"),
+    ]
+
+
 def test_slices_and_subsets_account_too(tmp_path: Path) -> None:
-    dataset = AccountedDataset(find_files(folder_of(tmp_path, ["2", "typed", "5"])), Read())
+    dataset = AccountedDataset(items_of(folder_of(tmp_path, ["2", "typed", "5"])), Read())
     subset = dataset[1:]
     assert isinstance(subset[0], Rejection)
     assert subset[1]["path"] == str(tmp_path / "02")
@@ -219,96 +238,13 @@ def test_refused_arguments(tmp_path: Path) -> None:
         AccountedDataset([{"image": "a"}, {"img": "b"}])
     with pytest.raises(TypeError, match="argument dataset must be an AccountedDataset; got list"):
         AccountedLoader([], batch_size=1, num_workers=0)  # type: ignore[arg-type]
-    dataset = AccountedDataset(find_files(folder_of(tmp_path, ["2"])), lambda item: [item])
+    dataset = AccountedDataset(items_of(folder_of(tmp_path, ["2"])), lambda item: [item])
     with pytest.raises(TypeError, match="one dict per item; got list"):
         dataset[0]
 
 
 def test_one_line() -> None:
     assert one_line("=cmd|' /C'\n\tx\x00\u2028y\udcff") == "cmd|' /C' x y"
-
-
-def relative(found: list[dict[str, str]], folder: Path) -> list[str]:
-    return [os.path.relpath(item["image"], folder) for item in found]
-
-
-def tree(folder: Path) -> Path:
-    for name in ("b/2.dcm", "b/c/3.dcm", "a.dcm", ".hidden", "b/notes.txt"):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text("")
-    return folder
-
-
-def test_find_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = find_files(tree(tmp_path))
-    assert relative(found, tmp_path) == [".hidden", "a.dcm", "b/2.dcm", "b/c/3.dcm", "b/notes.txt"]
-    assert all(list(item) == ["image"] for item in found)
-    monkeypatch.chdir(tmp_path)
-    assert find_files("b/c") == [{"image": str(tmp_path / "b" / "c" / "3.dcm")}]
-    assert find_files("a.dcm") == [{"image": str(tmp_path / "a.dcm")}]
-
-
-def test_find_files_excludes(tmp_path: Path) -> None:
-    tree(tmp_path)
-    assert relative(find_files(tmp_path, exclude=[".*", "*.txt"]), tmp_path) == ["a.dcm", "b/2.dcm", "b/c/3.dcm"]
-    assert relative(find_files(tmp_path, exclude=["b/c", "[.]*"]), tmp_path) == ["a.dcm", "b/2.dcm", "b/notes.txt"]
-    with pytest.raises(ValueError, match="argument exclude must be a list"):
-        find_files(tmp_path, exclude="*.txt")
-
-
-def test_find_files_refuses(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"argument folder: .*absent does not exist"):
-        find_files(tmp_path / "absent")
-    (tmp_path / "empty" / "emptier").mkdir(parents=True)
-    with pytest.raises(ValueError, match=r"argument folder: .*empty holds no file$"):
-        find_files(tmp_path / "empty")
-    with pytest.raises(ValueError, match="holds no file that exclude leaves"):
-        find_files(tree(tmp_path), exclude=["*"])
-
-
-def test_find_files_follows_links_once(tmp_path: Path) -> None:
-    folder = tree(tmp_path / "x")
-    outside = tree(tmp_path / "y")
-    (folder / "b" / "c" / "up").symlink_to(folder)
-    (folder / "a link to b").symlink_to(folder / "b")
-    (folder / "linked.dcm").symlink_to(folder / "a.dcm")
-    (folder / "z").symlink_to(outside / "b")
-    (outside / "b" / "back").symlink_to(folder)
-    assert relative(find_files(folder), folder) == [
-        ".hidden",
-        "a.dcm",
-        "b/2.dcm",
-        "b/c/3.dcm",
-        "b/notes.txt",
-        "linked.dcm",
-        "z/2.dcm",
-        "z/c/3.dcm",
-        "z/notes.txt",
-    ]
-
-
-def test_what_cannot_be_read_is_found_and_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "broken").symlink_to(tmp_path / "absent")
-    (tmp_path / "itself").symlink_to(tmp_path / "itself")
-    os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "shut").mkdir()
-    (tmp_path / "open.dcm").write_text("2")
-    scandir = os.scandir
-
-    def forbidding(path: str) -> Any:  # noqa: ANN401
-        if path.endswith("shut"):
-            raise PermissionError(path)
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", forbidding)
-    loader = loader_of(tmp_path)
-    assert values_of(list(loader)) == [2]
-    assert [(os.path.basename(item.path), item.reason) for item in loader.rejections] == [
-        ("broken", "broken symbolic link"),
-        ("itself", "broken symbolic link"),
-        ("pipe", "not a regular file"),
-        ("shut", "folder cannot be listed (PermissionError)"),
-    ]
 
 
 def test_undecodable_names(tmp_path: Path) -> None:

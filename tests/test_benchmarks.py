@@ -106,11 +106,15 @@ def test_plain_network_sends_every_token_through_the_last_mlp_in_one_piece(mode:
     seen: list[tuple[int, int]] = []
     for made in (case, ours):
         network = made.network().train(mode == "training")
-        with torch.set_grad_enabled(mode == "training"), mock.patch.object(
-            MLP, "_forward_in_chunks", autospec=True, side_effect=MLP._forward_in_chunks
-        ) as in_chunks, mock.patch.object(
-            type(network), "forward_features", autospec=True, side_effect=type(network).forward_features
-        ) as features:
+        with (
+            torch.set_grad_enabled(mode == "training"),
+            mock.patch.object(
+                MLP, "_forward_in_chunks", autospec=True, side_effect=MLP._forward_in_chunks
+            ) as in_chunks,
+            mock.patch.object(
+                type(network), "forward_features", autospec=True, side_effect=type(network).forward_features
+            ) as features,
+        ):
             network(torch.randn(1, 1, 64, 64))
         seen.append((in_chunks.call_count, features.call_count))
     assert seen == [(0, 1), (0 if mode == "training" else 12, 0)]

@@ -118,7 +118,7 @@ def hostile_folder(folder: Path, good: list[Path]) -> dict[str, str]:
         "text.dcm": "DICOM",
         "page.dcm": "DICOM",
         "empty.dcm": "empty",
-        "structures.dcm": "RT Structure",
+        "structures.dcm": "an RT structure set",
         "slice.dcm": "CT",
         "broken link.dcm": "link",
     }

@@ -55,9 +55,7 @@ def reads(data: CachedDataset) -> tuple[list[dict[str, object]], int]:
 
 
 @pytest.mark.parametrize("cache_rate", [0.0, 0.6, 1.0])
-def test_second_data_set_decodes_nothing(
-    items: list[dict[str, object]], tmp_path: Path, cache_rate: float
-) -> None:
+def test_second_data_set_decodes_nothing(items: list[dict[str, object]], tmp_path: Path, cache_rate: float) -> None:
     folder = tmp_path / "cache"
 
     def data() -> CachedDataset:

@@ -20,7 +20,7 @@ from monai.handlers import CheckpointLoader, CheckpointSaver, LrScheduleHandler,
 from monai.handlers.utils import from_engine
 from monai.transforms import Activationsd
 
-from seqnorm_monai.accounting import AccountedDataset, AccountedLoader, find_files
+from seqnorm_monai.accounting import AccountedDataset, AccountedLoader
 from seqnorm_monai.evaluation import evaluate_multilabel
 from seqnorm_monai.handlers import EvaluationWriter, HistoryWriter, PredictionWriter
 from seqnorm_monai.handlers.predictions import UIDS
@@ -73,10 +73,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "in"
 
 
+def items_of(folder: Path) -> list[dict[str, str]]:
+    return [{"image": path} for path in sorted(str(path) for path in folder.rglob("*") if path.is_file())]
+
+
 def predicting(
     folder: Path, net: torch.nn.Module, *, num_workers: int = 0, batch_size: int = 2, sigmoid: bool = True
 ) -> tuple[SupervisedEvaluator, AccountedLoader]:
-    loader = AccountedLoader(AccountedDataset(find_files(folder), read), batch_size=batch_size, num_workers=num_workers)
+    loader = AccountedLoader(AccountedDataset(items_of(folder), read), batch_size=batch_size, num_workers=num_workers)
     writer = PredictionWriter(folder.parent / "out", NAMES, root=folder, loader=loader)
     evaluator = SupervisedEvaluator(
         device=CPU,
@@ -136,8 +140,37 @@ def test_predictions_and_rejections(folder: Path, net: Net, num_workers: int, ca
     assert {row["path"]: row["series"] for row in files}["a.dcm"] == "1.2.3"
 
 
+def test_files_of_images_of_many_files(folder: Path, net: Net) -> None:
+    """Slices are used; a file of two images has the better fate; what is set aside and rejected says why."""
+
+    def item(name: str, *files: str) -> dict[str, Any]:
+        paths = tuple(str(folder / file) for file in files)
+        return {"image": str(folder / name), "path": paths[0], "files": paths, "study": "1.2", "series": "1.3"}
+
+    aside = {"image": "r", "path": str(folder / "r"), "unreadable": "a report", "set_aside": True, "study": "1.4"}
+    items = [item("a.dcm", "s1", "s2"), item("c.png", "s3", "s4"), item("b/3.dcm", "s5"), item("d.dcm", "s5"), aside]
+    loader = AccountedLoader(AccountedDataset(items, read), batch_size=2, num_workers=0)
+    writer = PredictionWriter(folder.parent / "out", NAMES, root=folder, loader=loader)
+    post = Activationsd(keys="pred", sigmoid=True)
+    engine = SupervisedEvaluator(
+        device=CPU, val_data_loader=loader, network=net, postprocessing=post, val_handlers=[writer]
+    )
+    for _ in range(2):
+        engine.run()
+        assert [row["path"] for row in table(folder.parent / "out" / "predictions.csv")] == ["s1", "s5"]
+        files = {row.pop("path"): tuple(row.values()) for row in table(folder.parent / "out" / "files.csv")}
+        assert files == {
+            "s1": ("used", "", "1.2", "1.3"),
+            "s2": ("used", "", "1.2", "1.3"),
+            "s3": ("rejected", "no, pixel data", "1.2", "1.3"),
+            "s4": ("rejected", "no, pixel data", "1.2", "1.3"),
+            "s5": ("predicted", "no, pixel data", "1.2", "1.3"),
+            "r": ("set_aside", "a report", "1.4", ""),
+        }
+
+
 def test_all_rejected(folder: Path, net: Net) -> None:
-    for item in find_files(folder):
+    for item in items_of(folder):
         Path(item["image"]).write_text("bad")
     evaluator, _ = predicting(folder, net)
     for _ in range(2):
@@ -151,7 +184,7 @@ def test_all_rejected(folder: Path, net: Net) -> None:
 
 
 def test_a_single_file_and_no_rejection(folder: Path, net: Net) -> None:
-    loader = AccountedLoader(AccountedDataset(find_files(folder / "a.dcm"), read), batch_size=2, num_workers=0)
+    loader = AccountedLoader(AccountedDataset([{"image": str(folder / "a.dcm")}], read), batch_size=2, num_workers=0)
     writer = PredictionWriter(folder / "out", NAMES, root=folder / "a.dcm", loader=loader)
     post = Activationsd(keys="pred", sigmoid=True)
     SupervisedEvaluator(
@@ -264,7 +297,7 @@ def test_evaluation_writer(tmp_path: Path, net: Net, caplog: pytest.LogCaptureFi
 
 
 def test_nothing_to_evaluate(folder: Path, net: Net, tmp_path: Path) -> None:
-    for item in find_files(folder):
+    for item in items_of(folder):
         Path(item["image"]).write_text("bad")
     evaluator, _ = predicting(folder, net)
     EvaluationWriter(tmp_path, NAMES, num_bootstrap=5, confidence=0.9, seed=0).attach(evaluator)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import shlex
 import shutil
@@ -82,15 +83,19 @@ def test_readmes_commands_run(tmp_path: Path) -> None:
             command += " --network_def#num_layers 1"
         run_command(command, bundle if inside else tmp_path)
         ran.append(command)
-    assert len(ran) == 9
+    assert len(ran) == 11
+    content = json.loads((tmp_path / "content.json").read_text())
+    assert len(content["rows"]) == len(content["files"]) == len(list((tmp_path / "volumes").iterdir())) == 40
     assert len((tmp_path / "results/predictions.csv").read_text().splitlines()) == 41
 
 
-def test_readmes_python_runs() -> None:
+def test_readmes_python_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
     for block in blocks(ROOT / "README.md", "python"):
         scope: dict[str, object] = {}
         exec(compile(block, "README.md", "exec"), scope)
-        assert scope["logits"].shape[1] == 2
+        assert "logits" not in scope or scope["logits"].shape[1] == 2
+        assert "items" not in scope or sum("unreadable" not in item for item in scope["items"]) == 210
 
 
 @pytest.mark.slow

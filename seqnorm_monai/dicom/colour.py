@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from pydicom.pixels import apply_color_lut, convert_color_space, get_decoder
 from pydicom.encaps import encapsulate
+from pydicom.pixels import apply_color_lut, convert_color_space, get_decoder
 from pydicom.uid import UID, RLELossless
 
 from seqnorm_monai.dicom.codestream import frame_info
@@ -49,10 +49,8 @@ def decode_colour(header: Header, layout: PixelLayout, encoded: EncodedPixels) -
         raise UnsupportedImageError(header.path, "colour samples that are signed or do not fill their cells")
     if encoded.encapsulated:
         return _compressed(header, layout, encoded.data, space)
-    if space == "YBR_FULL_422":
-        values = _upsample_422(header, layout, encoded)
-    else:
-        values = _native(header, layout, encoded)
+    unpack = _upsample_422 if space == "YBR_FULL_422" else _native
+    values = unpack(header, layout, encoded)
     if space in ("YBR_FULL", "YBR_FULL_422"):
         with quiet_pydicom():
             return convert_color_space(values, "YBR_FULL", "RGB")
@@ -109,8 +107,10 @@ def _compressed(header: Header, layout: PixelLayout, frame: bytes, space: str) -
                 pixel_representation=0,
                 pixel_keyword="PixelData",
             )
-    # whatever a decoder raises on damaged data, without its text
-    except Exception as error:
+    # whatever a decoder raises on damaged data, without its text; a panic of one written in Rust is no Exception
+    except BaseException as error:
+        if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):
+            raise
         raise PixelDecodeError(
             header.path, f"{syntax.name} pixel data cannot be decoded ({type(error).__name__})"
         ) from None

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import numpy as np
 import numpy.typing as npt
-from pydicom.encaps import encapsulate
-from pydicom.pixels import get_decoder
 from pydicom.uid import (
     UID,
     AllTransferSyntaxes,
@@ -15,7 +14,6 @@ from pydicom.uid import (
     HTJ2KLossless,
     HTJ2KLosslessRPCL,
     JPEG2000Lossless,
-    JPEGExtended12Bit,
     JPEGLossless,
     JPEGLosslessSV1,
     JPEGLSLossless,
@@ -23,10 +21,10 @@ from pydicom.uid import (
 )
 
 from seqnorm_monai.dicom.codestream import FrameInfo, frame_info, has_end_marker
+from seqnorm_monai.dicom.decoders import FrameFormat, NoDecoderError, decode_frame
 from seqnorm_monai.dicom.errors import PixelDecodeError, UnsupportedImageError
 from seqnorm_monai.dicom.header import Header
 from seqnorm_monai.dicom.pixeldata import EncodedPixels, no_pixel_data, read_encoded_pixels
-from seqnorm_monai.dicom.quiet import quiet_pydicom
 
 StoredValues = npt.NDArray[np.integer]
 
@@ -164,6 +162,8 @@ def _decode_native(encoded: EncodedPixels, layout: PixelLayout, little_endian: b
 
 def _significant_bits(words: npt.NDArray[np.unsignedinteger], layout: PixelLayout) -> StoredValues:
     """The stored bits of each cell, sign-extended. The other bits hold overlays or junk (PS3.5 section 8.1.1)."""
+    if layout.bits_stored == layout.bits_allocated:
+        return words.view(f"i{words.itemsize}") if layout.signed else words
     above = layout.bits_allocated - 1 - layout.high_bit
     cells = (words << above).view(f"i{words.itemsize}" if layout.signed else words.dtype)
     return cells >> (layout.bits_allocated - layout.bits_stored)
@@ -182,10 +182,7 @@ def _decode_compressed(header: Header, frame: bytes, layout: PixelLayout, transf
         return _significant_bits(words.view(f"u{words.itemsize}"), layout)
     info = _checked_info(header, frame, layout)
     allocated = next(bits for bits in _ALLOCATED if info.precision <= bits)
-    if transfer_syntax == JPEGExtended12Bit and info.precision > 8:
-        values = _decode_with_gdcm(header, frame, layout, info, transfer_syntax)
-    else:
-        values = _run_decoder(header, frame, layout, transfer_syntax, allocated, info.precision)
+    values = _run_decoder(header, frame, layout, transfer_syntax, allocated, info.precision)
     low, high = layout.stored_range
     if values.min() < low or values.max() > high:
         if transfer_syntax in _LOSSLESS:
@@ -213,62 +210,13 @@ def _checked_info(header: Header, frame: bytes, layout: PixelLayout) -> FrameInf
 
 
 def _run_decoder(
-    header: Header, frame: bytes, layout: PixelLayout, transfer_syntax: UID, bits_allocated: int, bits_stored: int
+    header: Header, frame: bytes, layout: PixelLayout, transfer_syntax: UID, bits_allocated: int, precision: int
 ) -> StoredValues:
-    """Decode with the first of pydicom's plugins that succeeds; the sample size is that of the stream.
-
-    By pydicom's defaults the values come sign-extended, also where a stream cannot say that they are signed.
-    """
+    expected = FrameFormat(transfer_syntax, layout.rows, layout.columns, bits_allocated, precision, layout.signed)
     try:
-        with quiet_pydicom():
-            values, _ = get_decoder(transfer_syntax).as_array(
-                encapsulate([frame], has_bot=False),
-                rows=layout.rows,
-                columns=layout.columns,
-                number_of_frames=1,
-                samples_per_pixel=1,
-                # MONOCHROME1 and 2 are decoded alike, polarity comes later.
-                photometric_interpretation="MONOCHROME2",
-                bits_allocated=bits_allocated,
-                bits_stored=bits_stored,
-                pixel_representation=int(layout.signed),
-                pixel_keyword="PixelData",
-            )
-    # Whatever a decoder raises on damaged data, without its text: it is long and names no file.
-    except Exception as error:
-        raise _failed(header, transfer_syntax, type(error).__name__) from None
-    return values
-
-
-def _decode_with_gdcm(
-    header: Header, frame: bytes, layout: PixelLayout, info: FrameInfo, transfer_syntax: UID
-) -> StoredValues:
-    """12-bit lossy JPEG, which pydicom does not hand to GDCM although GDCM decodes it."""
-    try:
-        import gdcm
-    except ImportError:
-        raise _failed(header, transfer_syntax, "pip install python-gdcm") from None
-    fragment = gdcm.Fragment()
-    fragment.SetByteStringValue(frame)
-    fragments = gdcm.SequenceOfFragments.New()
-    fragments.AddFragment(fragment)
-    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
-    element.SetValue(fragments.__ref__())
-    image = gdcm.Image()
-    image.SetNumberOfDimensions(2)
-    image.SetDimensions((layout.columns, layout.rows, 1))
-    image.SetDataElement(element)
-    image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(gdcm.PhotometricInterpretation.MONOCHROME2))
-    image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(str(transfer_syntax))))
-    image.SetPixelFormat(gdcm.PixelFormat(1, 16, info.precision, info.precision - 1, int(layout.signed)))
-    # The Python binding returns the bytes as text with surrogates, and None where GDCM fails.
-    buffer = (image.GetBuffer() or "").encode("utf-8", "surrogateescape")
-    if len(buffer) != 2 * layout.rows * layout.columns:
-        raise _failed(header, transfer_syntax, "GDCM")
-    words = np.frombuffer(buffer, "<u2").reshape(layout.rows, layout.columns)
-    stored = PixelLayout(layout.rows, layout.columns, 16, info.precision, info.precision - 1, layout.signed)
-    return _significant_bits(words.astype(np.uint16), stored)
-
-
-def _failed(header: Header, transfer_syntax: UID, detail: str) -> PixelDecodeError:
-    return PixelDecodeError(header.path, f"{transfer_syntax.name} pixel data cannot be decoded ({detail})")
+        return decode_frame(frame, expected)
+    except NoDecoderError as error:
+        advice = "" if find_spec("imagecodecs") else "pip install imagecodecs for one more decoder"
+        raise PixelDecodeError(
+            header.path, f"{transfer_syntax.name} pixel data cannot be decoded ({error})", advice
+        ) from None

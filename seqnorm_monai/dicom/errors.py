@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from seqnorm_monai.read_errors import ImageReadError
 
 
@@ -37,8 +39,21 @@ class PixelDecodeError(DicomReadError):
     """The pixel data are cut off, damaged, or compressed in a way that no installed decoder reads."""
 
 
-def find_read_error(exception: BaseException | None) -> DicomReadError | None:
-    """The `DicomReadError` that led to `exception`, or None.
+class SeriesError(DicomReadError):
+    """Files that belong together and are no volume: slices missing, double, or at odds with each other.
+
+    `files` names all of them, `path` is the first.
+    """
+
+    def __init__(self, files: Sequence[str], reason: str, advice: str = "") -> None:
+        super().__init__(files[0], reason, advice)
+        # an exception is pickled as its class and these
+        self.args = (tuple(files), reason, advice)
+        self.files = tuple(files)
+
+
+def find_read_error(exception: BaseException | None) -> ImageReadError | None:
+    """The `ImageReadError` (of DICOM or NIfTI) that led to `exception`, or None.
 
     MONAI's `Compose` raises ``RuntimeError("applying transform ...")`` from the original error; this walks
     ``__cause__`` and ``__context__`` back to it. A DataLoader with worker processes passes on the text of an
@@ -50,7 +65,7 @@ def find_read_error(exception: BaseException | None) -> DicomReadError | None:
         current = waiting.pop()
         if current is None or id(current) in seen:
             continue
-        if isinstance(current, DicomReadError):
+        if isinstance(current, ImageReadError):
             return current
         seen.add(id(current))
         waiting += [current.__context__, current.__cause__]

@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
+from typing import BinaryIO
 
 import nibabel
 import numpy as np
 import numpy.typing as npt
 from monai.data import MetaTensor
 
-from seqnorm_monai.dicom.listing import Entry, Listing, Row
+from seqnorm_monai.dicom.listing import Listing
+from seqnorm_monai.dicom.rows import Row
 from seqnorm_monai.files import replacing_bytes
 from seqnorm_monai.read_errors import ImageReadError
 
-_SCANNER = 1
-_UNKNOWN = 0
+# xform codes of nifti1.h: coordinates of the scanner, and others; 0 would make readers ignore the matrix.
+_SCANNER, _OTHER = 1, 2
+# Axes are counted in 16 bits in NIfTI-1.
+_MAX_AXIS = 32_767
+# intent codes of nifti1.h for channels along the fifth axis
+_VECTORS = {3: "NIFTI_INTENT_RGB_VECTOR", 4: "NIFTI_INTENT_RGBA_VECTOR"}
+_INTEGERS = (np.uint8, np.int16, np.uint16)
+_LEVEL = 6
+# What a qform may be away from the affine, in voxels: in single precision it loses turns near 180 degrees.
+_ROUNDED = 0.01
 
 
 def write_nifti(listing: Listing, folder: Path) -> list[Path]:
     """Write every entry into `folder`; one that cannot be read is rejected in the listing, and the others written.
 
-    Names: study and series instance UID and the phase, or ``nifti-`` and a number where there is no UID. Raises OSError
-    when the folder cannot be written.
+    The rows tell the name of their file. Raises OSError when the folder cannot be written.
     """
     written = []
     for entry in list(listing.entries):
@@ -33,49 +42,71 @@ def write_nifti(listing: Listing, folder: Path) -> list[Path]:
             continue
         path = folder / file_name(entry.row)
         with replacing_bytes(path) as stream:
-            stream.write(nifti_bytes(image, entry))
+            save_nifti(image, stream, placed=bool(entry.row.orientation))
+        listing.change(entry, nifti=path.name)
         written.append(path)
     return written
 
 
 def file_name(row: Row) -> str:
-    """``STUDY_SERIES[_phase-02].nii.gz``: unique among the rows of a listing."""
-    uids = [_safe(uid) for uid in (row.study_instance_uid, row.series_instance_uid) if uid]
-    name = "_".join(uids) if len(uids) == 2 else f"{row.format.lower()}-{row.study}-{row.series}"
-    return name + (f"_phase-{row.phase:0{len(str(row.phases))}}" if row.phases > 1 else "") + ".nii.gz"
+    """``STUDY_SERIES[_stack-3][_phase-02].nii.gz`` by UIDs, else by format and numbers: unique in a listing."""
+    uids = (row.study_instance_uid, row.series_instance_uid)
+    name = "_".join(uids) if all(map(_is_safe, uids)) else f"{row.format.lower()}-{row.study}-{row.series}"
+    stack = f"_stack-{row.stack:0{len(str(row.stacks))}}" if row.stacks > 1 else ""
+    phase = f"_phase-{row.phase:0{len(str(row.phases))}}" if row.phases > 1 else ""
+    return f"{name}{stack}{phase}.nii.gz"
 
 
-def nifti_bytes(image: MetaTensor, entry: Entry) -> bytes:
-    """A NIfTI-1 file, compressed: (x, y, z) float32, or RGB voxels where the image has three channels of bytes.
+def save_nifti(image: MetaTensor, stream: BinaryIO, *, placed: bool) -> None:
+    """Write an image (channels, x, y[, z]) as compressed NIfTI-1 (NIfTI-2 where an axis is too long for it).
 
-    The affine is written as sform and as qform, as far as a rotation and spacings can say it, with code 1 (scanner
-    coordinates), or 0 (unknown) for an image without a place in the patient. Other channels go to the fifth axis.
+    Values are stored without scaling in the smallest of uint8, int16, uint16 and float32 that holds all of them
+    exactly; three channels of bytes as RGB voxels, other channels along the fifth axis. One slice has a third axis of
+    length 1. The affine is the sform, with code 1 (scanner coordinates) if the image is `placed` in the patient, else
+    2; and the qform where that can say the same, without shears. The same image gives the same bytes.
     """
     array = image.numpy()
     array = array.reshape((*array.shape, 1)) if array.ndim == 3 else array
-    code = _SCANNER if entry.row.orientation else _UNKNOWN
+    voxels = _voxels(array)
     affine = np.asarray(image.affine, dtype=np.float64)
-    written = nibabel.Nifti1Image(_voxels(array), affine)
+    kind = nibabel.Nifti2Image if max(voxels.shape) > _MAX_AXIS else nibabel.Nifti1Image
+    written = kind(voxels, affine, dtype=voxels.dtype)
     written.header.set_xyzt_units("mm", "sec")
+    if voxels.ndim == 5:
+        written.header.set_intent(_VECTORS.get(array.shape[0], "NIFTI_INTENT_VECTOR"))
+    code = _SCANNER if placed else _OTHER
     written.set_sform(affine, code=code)
     written.set_qform(affine, code=code, strip_shears=True)
-    return _packed(written)
+    error = np.abs(written.get_qform() - affine) @ np.array([*voxels.shape[:3], 1.0])
+    if error.max() > _ROUNDED * np.linalg.norm(affine[:3, :3], axis=0).min():
+        written.set_qform(None, code=0)
+    # no name and no time in the gzip header
+    with gzip.GzipFile(filename="", mode="wb", compresslevel=_LEVEL, fileobj=stream, mtime=0) as packed:
+        written.to_stream(packed)
 
 
 def _voxels(array: npt.NDArray[np.float32]) -> npt.NDArray[np.generic]:
-    if array.shape[0] == 1:
-        return array[0]
-    channels_last = np.ascontiguousarray(np.moveaxis(array, 0, -1))
-    if array.shape[0] == 3 and np.array_equal(channels_last, channels_last.astype(np.uint8)):
-        return channels_last.astype(np.uint8).view([("R", "u1"), ("G", "u1"), ("B", "u1")])[..., 0]
+    exact = _exact(array)
+    if exact.shape[0] == 1:
+        return exact[0]
+    channels_last = np.ascontiguousarray(np.moveaxis(exact, 0, -1))
+    if exact.shape[0] == 3 and exact.dtype == np.uint8:
+        return channels_last.view([("R", "u1"), ("G", "u1"), ("B", "u1")])[..., 0]
     return channels_last[..., np.newaxis, :]
 
 
-def _packed(image: nibabel.Nifti1Image) -> bytes:
-    # no name and no time in the gzip header: the same pixels give the same file
-    return gzip.compress(image.to_bytes(), 6, mtime=0)
+def _exact(array: npt.NDArray[np.float32]) -> npt.NDArray[np.generic]:
+    """The same values in the smallest type that holds them."""
+    low, high = float(array.min()), float(array.max())
+    for kind in _INTEGERS:
+        limits = np.iinfo(kind)
+        # also false for NaN
+        if limits.min <= low and high <= limits.max:
+            integers = array.astype(kind)
+            return integers if np.array_equal(integers, array) else array
+    return array
 
 
-def _safe(uid: str) -> str:
-    """The identifier if it is one, else no part of it: a header may hold anything."""
-    return uid if uid.replace(".", "").isdigit() and uid.isascii() and len(uid) <= 64 else "no-uid"
+def _is_safe(uid: str) -> bool:
+    """Whether a text is an identifier and nothing else: a header may hold anything."""
+    return uid.isascii() and uid.replace(".", "").isdigit() and len(uid) <= 64

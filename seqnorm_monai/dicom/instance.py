@@ -7,14 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.uid import UID
+from pydicom.valuerep import TEXT_VR_DELIMS
 
+from seqnorm_monai.dicom.completeness import check_complete
 from seqnorm_monai.dicom.decode import DECODE_KEYWORDS, read_cells
+from seqnorm_monai.dicom.encoding import Encoding, read_encoding
 from seqnorm_monai.dicom.errors import DicomReadError, UnsupportedImageError
 from seqnorm_monai.dicom.files import read_header
 from seqnorm_monai.dicom.frames import FUNCTIONAL_GROUPS, read_frame_groups
 from seqnorm_monai.dicom.header import Header, is_uid
 from seqnorm_monai.dicom.kinds import set_aside_kind
+from seqnorm_monai.dicom.luts import LUT_KEYWORDS
 from seqnorm_monai.dicom.phase_values import (
     CLASSIC_KEYWORDS,
     PRIVATE_TAGS,
@@ -23,6 +28,7 @@ from seqnorm_monai.dicom.phase_values import (
     read_phase_values,
 )
 from seqnorm_monai.dicom.pixeldata import no_pixel_data
+from seqnorm_monai.dicom.quiet import quiet_pydicom
 
 # Attributes that selection rules may ask for; none of them identifies a patient.
 RULE_KEYWORDS = (
@@ -43,9 +49,20 @@ RULE_KEYWORDS = (
     "MagneticFieldStrength",
     "RepetitionTime",
 )
+# Specific Character Set says how they are written.
+_CHARACTER_SET = "SpecificCharacterSet"
 _UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
 _GEOMETRY = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing")
-_KEYWORDS = (*_UIDS, *_GEOMETRY, *DECODE_KEYWORDS, *CLASSIC_KEYWORDS, *RULE_KEYWORDS, *FUNCTIONAL_GROUPS)
+_KEYWORDS = (
+    *_UIDS,
+    *LUT_KEYWORDS,
+    _CHARACTER_SET,
+    *_GEOMETRY,
+    *DECODE_KEYWORDS,
+    *CLASSIC_KEYWORDS,
+    *RULE_KEYWORDS,
+    *FUNCTIONAL_GROUPS,
+)
 # A file may claim to hold more than it does: a compressed one up to this ratio, and nothing below this many bytes.
 _COMPRESSION = 4096
 _NATIVE = 16
@@ -73,6 +90,7 @@ class Plane:
     image_type: tuple[str, ...]
     phase: Mapping[str, Value] = field(default_factory=dict)
     rescale: tuple[float, float] | None = None
+    encoding: Encoding | None = None
 
 
 @dataclass(frozen=True)
@@ -98,11 +116,11 @@ class SetAside(Exception):
 
 
 class BadInstance(Exception):
-    """A damaged file whose series is known."""
+    """A damaged file whose series is known, and its SOPInstanceUID where it has one."""
 
-    def __init__(self, error: DicomReadError, study: str, series: str) -> None:
-        super().__init__(error, study, series)
-        self.error, self.study, self.series = error, study, series
+    def __init__(self, error: DicomReadError, study: str, series: str, sop: str = "") -> None:
+        super().__init__(error, study, series, sop)
+        self.error, self.study, self.series, self.sop = error, study, series, sop
 
 
 def read_instance(name: str, path: str | os.PathLike[str]) -> Instance:
@@ -124,7 +142,8 @@ def read_instance(name: str, path: str | os.PathLike[str]) -> Instance:
         planes = _planes(header, name, sop, image_type)
         return Instance(name, Path(path), study, series, sop, header.code("Modality"), _attributes(header), planes)
     except DicomReadError as error:
-        raise BadInstance(error, study, series) from None
+        known = [uid if is_uid(uid) else "" for uid in (study, series, sop)]
+        raise BadInstance(error, *known) from None
 
 
 def _planes(header: Header, name: str, sop: str, image_type: tuple[str, ...]) -> tuple[Plane, ...]:
@@ -141,16 +160,20 @@ def _planes(header: Header, name: str, sop: str, image_type: tuple[str, ...]) ->
         "rows": rows,
         "columns": columns,
         "channels": channels,
+        "encoding": read_encoding(header),
     }
     if groups is not None:
         return tuple(Plane(frame=index, **common, **group) for index, group in enumerate(groups))
+    position = _numbers(header, "ImagePositionPatient", 3) if frames == 1 else None
     spacing = _pair(header, "PixelSpacing") or _pair(header, "ImagerPixelSpacing")
-    thickness = header.decimals("SliceThickness")
+    if position is not None and spacing is None and header.raw("PixelSpacing") is not None:
+        # without it the slice would be no part of its stack
+        raise header.unusable("PixelSpacing", "is not two positive numbers")
     one = {
-        "position": _numbers(header, "ImagePositionPatient", 3) if frames == 1 else None,
+        "position": position,
         "orientation": _numbers(header, "ImageOrientationPatient", 6) if frames == 1 else None,
         "spacing": spacing,
-        "thickness": thickness[0] if len(thickness) == 1 and thickness[0] > 0 else None,
+        "thickness": _positive(header, "SliceThickness"),
         "stack": "",
         "image_type": image_type,
         "phase": read_phase_values([header], image_type),
@@ -180,7 +203,13 @@ def _check_size(header: Header, frames: int) -> int:
             f"{frames} x {cells.rows} x {cells.columns} pixels are claimed, the file has {available} bytes",
             "Rows, Columns or NumberOfFrames is wrong or the file is cut off",
         )
+    check_complete(header, 0 if cells.bits_allocated < 8 else _native_bytes(header, cells.size, samples) * frames)
     return 3 if samples == 3 or header.code("PhotometricInterpretation") == "PALETTE COLOR" else 1
+
+
+def _native_bytes(header: Header, size: int, samples: int) -> int:
+    """Of one frame; YBR_FULL_422 has two samples for each pixel instead of three (PS3.3 section C.7.6.3.1.2)."""
+    return size * (2 if header.code("PhotometricInterpretation") == "YBR_FULL_422" else samples)
 
 
 def _numbers(header: Header, keyword: str, count: int) -> tuple[float, ...] | None:
@@ -188,6 +217,15 @@ def _numbers(header: Header, keyword: str, count: int) -> tuple[float, ...] | No
     if values and len(values) != count:
         raise header.unusable(keyword, f"does not have {count} values")
     return values or None
+
+
+def _positive(header: Header, keyword: str) -> float | None:
+    """A length that only a single slice needs: what is none is passed over."""
+    try:
+        values = header.decimals(keyword)
+    except UnsupportedImageError:
+        return None
+    return values[0] if len(values) == 1 and values[0] > 0 else None
 
 
 def _pair(header: Header, keyword: str) -> tuple[float, float] | None:
@@ -200,11 +238,34 @@ def _pair(header: Header, keyword: str) -> tuple[float, float] | None:
 
 
 def _attributes(header: Header) -> dict[str, object]:
+    """Values for selection rules: numbers as numbers, several values as a list, text in the file's character set."""
     found: dict[str, object] = {"ImageType": list(read_image_type(header)), "SOPClassUID": header.text("SOPClassUID")}
+    encodings = _encodings(header)
     for keyword in RULE_KEYWORDS:
-        if text := header.text(keyword):
-            try:
-                found[keyword] = float(text)
-            except ValueError:
-                found[keyword] = text.split("\\") if "\\" in text else text
+        raw = header.raw(keyword)
+        if raw is None:
+            continue
+        try:
+            text = decode_bytes(raw[1], encodings, TEXT_VR_DELIMS).strip(" \0")
+        # a text that is not in the character set which the file names
+        except (UnicodeError, LookupError):
+            text = header.text(keyword)
+        values = [_number(part.strip()) if raw[0] in ("DS", "IS") else part.strip() for part in text.split("\\")]
+        found[keyword] = values if len(values) > 1 else values[0]
     return found
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _encodings(header: Header) -> list[str]:
+    names = header.text(_CHARACTER_SET).split("\\")
+    try:
+        with quiet_pydicom():
+            return list(convert_encodings(names))
+    except (LookupError, ValueError):
+        return ["latin-1"]

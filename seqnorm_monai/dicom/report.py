@@ -8,25 +8,34 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
-from seqnorm_monai.dicom.listing import Listing, Row
+from seqnorm_monai.dicom.listing import Listing
+from seqnorm_monai.dicom.records import FileRecord
+from seqnorm_monai.dicom.rows import Row
 from seqnorm_monai.files import replacing
 
-_COLUMNS = ("study", "series", "phase", "modality", "shape", "spacing (mm)", "axes", "files", "what", "problems")
+_COLUMNS = (
+    *("series", "number", "phase", "modality", "size", "spacing (mm)", "orientation"),
+    *("files", "image", "problems"),
+)
+# Columns whose cells stand at their right end.
+_NUMBERS = ("series", "number", "files")
+# files that are named for each reason; the JSON names all
+_EXAMPLES = 3
+_STATUSES = ("used", "set_aside", "rejected")
+_MEANINGS = {
+    "used": "used, but for a part",
+    "set_aside": "set aside (in order, and no image to read)",
+    "rejected": "rejected",
+}
+_NONE = "-"
 
 
 def table(listing: Listing) -> str:
-    """Studies, series and phases, then the files: how many of each status, and every one that was refused."""
-    lines = _aligned([_COLUMNS, *(_cells(entry.row) for entry in listing.entries)]) if listing.entries else []
-    lines += [_uid_line(rows[0]) for rows in _studies(entry.row for entry in listing.entries)]
-    counts = Counter(record.status for record in listing.files)
-    total = ", ".join(f"{counts[status]} {status.replace('_', ' ')}" for status in sorted(counts))
-    lines.append(f"{len(listing.files)} files" + (f": {total}" if total else ""))
-    aside = Counter(record.reason for record in listing.files if record.status == "set_aside")
-    lines += [f"  set aside: {number} x {printable(reason)}" for reason, number in sorted(aside.items())]
-    for record in listing.files:
-        if record.status == "rejected":
-            lines.append(f"  rejected: {printable(record.path)}: {printable(record.reason)}")
-    return "\n".join(lines)
+    """Studies with their series and phases, then the files: how many of each status, and why they are not used."""
+    blocks = [_study(rows) for rows in _studies(listing.rows)]
+    blocks.append([_total(listing.files)])
+    blocks += [block for status in _STATUSES if (block := _reasons(listing.files, status))]
+    return "\n\n".join("\n".join(block) for block in blocks)
 
 
 def write_json(listing: Listing, path: str | os.PathLike[str]) -> None:
@@ -35,7 +44,7 @@ def write_json(listing: Listing, path: str | os.PathLike[str]) -> None:
     Raises OSError.
     """
     content = {
-        "rows": [entry.row.as_json() for entry in listing.entries],
+        "rows": [row.as_json() for row in listing.rows],
         "files": [asdict(record) for record in listing.files],
     }
     with replacing(path) as stream:
@@ -48,24 +57,43 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+def _study(rows: Sequence[Row]) -> list[str]:
+    """A heading with the UID, and the rows below it, without the columns that say nothing."""
+    first = rows[0]
+    name = printable(first.study_instance_uid) or "without StudyInstanceUID"
+    heading = f"study {first.study}: " + (name if first.format == "DICOM" else "NIfTI files")
+    cells = [_cells(row) for row in rows]
+    kept = [i for i, column in enumerate(zip(*cells)) if set(column) != {_NONE}]
+    lines = [[row[i] for i in kept] for row in [_COLUMNS, *cells]]
+    return [heading, *(f"  {line}" for line in _aligned(lines))]
+
+
 def _cells(row: Row) -> tuple[str, ...]:
-    return (
-        str(row.study),
-        str(row.series),
-        f"{row.phase}/{row.phases}",
-        row.modality or row.format,
-        "x".join(str(size) for size in row.shape),
-        " ".join(f"{value:.4g}" for value in row.spacing) or "-",
-        row.orientation or "-",
+    place = f"{row.series}" + (f".{row.stack}" if row.stacks > 1 else "")
+    sizes = " x ".join(str(size) for size in row.shape)
+    cells = (
+        place,
+        "" if row.series_number is None else str(row.series_number),
+        f"{row.phase}/{row.phases}" if row.phases > 1 else "",
+        row.modality or ("" if row.format == "DICOM" else row.format),
+        sizes + {1: "", 3: " RGB", 4: " RGBA"}.get(row.channels, "") + (" frames" if row.kind == "frames" else ""),
+        " x ".join(f"{value:.4g}" for value in row.spacing),
+        " ".join(part for part in (row.orientation, row.plane) if part),
         str(row.files),
-        printable(" ".join(part for part in (row.name, row.label) if part)) or "-",
-        printable("; ".join(row.problems)) or "-",
+        ", ".join(part for part in (row.name, row.label) if part),
+        ("refused: " if row.status == "rejected" else "") + "; ".join(row.problems),
     )
+    return tuple(printable(cell).strip() or _NONE for cell in cells)
 
 
-def _aligned(cells: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(line[column]) for line in cells) for column in range(len(_COLUMNS))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in cells]
+def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    right = [title in _NUMBERS for title in lines[0]]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return ["  ".join(map(_justified, line, widths, right)).rstrip() for line in lines]
+
+
+def _justified(cell: str, width: int, right: bool) -> str:
+    return cell.rjust(width) if right else cell.ljust(width)
 
 
 def _studies(rows: Iterable[Row]) -> list[list[Row]]:
@@ -75,5 +103,28 @@ def _studies(rows: Iterable[Row]) -> list[list[Row]]:
     return list(studies.values())
 
 
-def _uid_line(row: Row) -> str:
-    return f"study {row.study}: " + (printable(row.study_instance_uid) or "NIfTI files")
+def _total(files: Sequence[FileRecord]) -> str:
+    counts = Counter(record.status for record in files)
+    known = [status for status in _STATUSES if status in counts]
+    total = ", ".join(f"{counts[status]} {status.replace('_', ' ')}" for status in known)
+    return _count(len(files), "file") + (f": {total}" if total else "")
+
+
+def _reasons(files: Iterable[FileRecord], status: str) -> list[str]:
+    """Every reason with the number of its files, the most frequent first, and the names of a few of them."""
+    groups: dict[str, list[str]] = {}
+    for record in files:
+        if record.status == status and record.reason:
+            groups.setdefault(record.reason, []).append(record.path)
+    if not groups:
+        return []
+    lines = [_MEANINGS[status] + ":"]
+    for reason, paths in sorted(groups.items(), key=lambda group: (-len(group[1]), group[0])):
+        more = len(paths) - _EXAMPLES
+        names = ", ".join(printable(path) for path in paths[:_EXAMPLES]) + (f" and {more} more" if more > 0 else "")
+        lines += [f"  {_count(len(paths), 'file')}: {printable(reason)}", f"      {names}"]
+    return lines
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -58,9 +60,14 @@ class Sources:
     def refuse(self, name: str, reason: str, *, status: str = "rejected") -> None:
         self.refused.append(FileRecord(name, status, reason))
 
-    def add_folder(self, folder: str) -> None:
+    def add_folder(self, folder: str, exclude: Sequence[str] = ()) -> None:
         """Every file below a folder, links and loops as `seqnorm_monai.folders.files_below` has them."""
-        found = files_below(folder)
+
+        def excluded(path: str) -> bool:
+            names = (os.path.basename(path), os.path.relpath(path, folder).replace(os.sep, "/"))
+            return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in exclude)
+
+        found = files_below(folder, excluded)
         for path in sorted(found):
             name = os.path.relpath(path, folder).replace(os.sep, "/")
             reason = found[path]
@@ -107,31 +114,37 @@ class Sources:
                 self.files.append(SourceFile(reference.name, reference.path))
 
 
-def open_sources(path: str | os.PathLike[str], *, limits: ArchiveLimits = DEFAULT_LIMITS) -> Sources:
+def open_sources(
+    path: str | os.PathLike[str], *, exclude: Sequence[str] = (), limits: ArchiveLimits = DEFAULT_LIMITS
+) -> Sources:
     """The files of a study: use it as a context, ``with open_sources(path) as sources``.
 
     `path`: a file, a folder (walked to any depth, archives in it included), the directory of a medium (DICOMDIR: what
-    it names is read, nothing else), or a ZIP archive. An archive inside an archive is refused by name. `limits` bound
-    what an archive may unpack to.
+    it names is read, nothing else), or a ZIP archive. An archive inside an archive is refused by name. `exclude`
+    holds shell patterns; what they match in a folder, by name or by path relative to it, is left out, a folder with all
+    it holds. `limits` bound what an archive may unpack to.
 
-    Raises UnreadableFileError when `path` itself cannot be read; nothing below it raises.
+    Raises TypeError for a single pattern that is not in a list, UnreadableFileError when `path` itself cannot be read;
+    nothing below it raises.
     """
+    if isinstance(exclude, str):
+        raise TypeError(f"argument exclude must be a list of patterns; got the string {exclude!r}")
     sources = Sources(limits=limits)
     try:
-        _fill(sources, os.path.abspath(path), path)
+        _fill(sources, os.path.abspath(path), path, exclude)
     except BaseException:
         sources.close()
         raise
     return sources
 
 
-def _fill(sources: Sources, top: str, given: str | os.PathLike[str]) -> None:
+def _fill(sources: Sources, top: str, given: str | os.PathLike[str], exclude: Sequence[str]) -> None:
     if os.path.isdir(top):
         try:
             os.scandir(top).close()
         except OSError as error:
             raise UnreadableFileError(given, f"folder cannot be listed ({type(error).__name__})") from None
-        sources.add_folder(top)
+        sources.add_folder(top, exclude)
         return
     if not os.path.lexists(top):
         raise UnreadableFileError(given, "no such file or folder")

@@ -2,147 +2,119 @@
 
 from __future__ import annotations
 
-import filecmp
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol
 
-from seqnorm_monai.dicom.errors import DicomReadError
+from seqnorm_monai.dicom.errors import SeriesError
 from seqnorm_monai.dicom.geometry import GeometryError, stack_geometry
 from seqnorm_monai.dicom.grouping import Phase, derived_kind, separate_phases, split_stacks
-from seqnorm_monai.dicom.instance import BadInstance, Instance, Plane, SetAside, read_instance
+from seqnorm_monai.dicom.instance import Instance, Plane
 from seqnorm_monai.dicom.records import FileRecord
+from seqnorm_monai.dicom.scan import Scan, SeriesKey, Source, scan_files, text_of
 from seqnorm_monai.dicom.volume import Volume
 
-
-class Source(Protocol):
-    """A file: the name that is shown, and where it can be opened."""
-
-    name: str
-    path: Path
+_ADVICE = "check that the series was copied or exported as a whole"
 
 
 @dataclass(frozen=True)
 class Series:
-    """The volumes of one series, phase after phase."""
+    """The volumes of one series, phase after phase, and the errors of the slices that are no volume."""
 
     study_instance_uid: str
     series_instance_uid: str
     modality: str
     volumes: tuple[Volume, ...]
+    errors: tuple[SeriesError, ...] = ()
 
 
 @dataclass(frozen=True)
 class StudyReport:
-    """All series that can be read, and one record for every file, in the order in which they came."""
+    """All series of images, those without a readable volume too, and one record for every file.
+
+    A record says `used`, `set_aside` or `rejected`. A multi-frame file of which a part is refused is used, with the
+    reason of that part.
+    """
 
     series: tuple[Series, ...]
     files: tuple[FileRecord, ...]
 
+    @property
+    def volumes(self) -> tuple[Volume, ...]:
+        """The volumes of all series."""
+        return tuple(volume for series in self.series for volume in series.volumes)
+
 
 @dataclass
-class _Scan:
-    """What the headers gave: instances by series, records of files that need nothing more, series that are spoilt."""
+class _Found:
+    """Volumes and errors of one series, on the way."""
 
-    series: dict[tuple[str, str], list[Instance]] = field(default_factory=lambda: defaultdict(list))
-    records: dict[str, FileRecord] = field(default_factory=dict)
-    spoilt: dict[tuple[str, str], str] = field(default_factory=dict)
-    by_sop: dict[str, Instance] = field(default_factory=dict)
+    volumes: list[Volume] = field(default_factory=list)
+    errors: list[SeriesError] = field(default_factory=list)
 
 
-def read_studies(sources: Iterable[Source], refused: Iterable[FileRecord] = ()) -> StudyReport:
+def read_studies(sources: Iterable[Source], refused: Iterable[FileRecord] = (), *, num_workers: int = 0) -> StudyReport:
     """Group files by study, series, stack and phase, from their headers only; one bad file stops nothing.
 
-    `refused` are records of files that could not be offered at all. Every name occurs once in the result. A file of
-    a series that is damaged refuses the volumes of that series, because it may be one of their slices.
+    `sources` and `refused` are those of `seqnorm_monai.dicom.open_sources`: the files, and the records of what could
+    not be offered at all. Slices of a series with a damaged file are refused, because it may be one of them. Headers
+    are read in `num_workers` processes if that is above 0.
+
+    Raises ValueError when two sources have one name.
     """
     sources, refused = list(sources), list(refused)
-    scan = _Scan()
-    for source in sources:
-        _scan_one(scan, source)
-    series = [found for key, instances in scan.series.items() if (found := _read_series(scan, key, instances)).volumes]
+    scan = scan_files(sources, num_workers)
+    series = [_read_series(scan, key, instances) for key, instances in sorted(scan.series.items())]
     return StudyReport(tuple(series), tuple([scan.records[source.name] for source in sources] + refused))
 
 
-def _scan_one(scan: _Scan, source: Source) -> None:
-    name = source.name
-    try:
-        instance = read_instance(name, source.path)
-    except SetAside as aside:
-        scan.records[name] = FileRecord(name, "set_aside", aside.reason, aside.study, aside.series)
-    except BadInstance as bad:
-        scan.records[name] = FileRecord(name, "rejected", _reason(bad.error), bad.study, bad.series)
-        scan.spoilt.setdefault((bad.study, bad.series), f"{name}: {bad.error.reason}")
-    except DicomReadError as error:
-        scan.records[name] = FileRecord(name, "rejected", _reason(error))
-    # a damaged header may raise anything; its text is not passed on
-    except Exception as error:
-        scan.records[name] = FileRecord(name, "rejected", f"the header cannot be used ({type(error).__name__})")
-    else:
-        _add(scan, instance)
-
-
-def _reason(error: DicomReadError) -> str:
-    return error.reason + (f" ({error.advice})" if error.advice else "")
-
-
-def _add(scan: _Scan, instance: Instance) -> None:
-    """Keep an instance unless it was seen: a copy is set aside, two files that differ spoil their series."""
-    key, name = (instance.study, instance.series), instance.name
-    known = scan.by_sop.get(instance.sop) if instance.sop else None
-    if known is None:
-        if instance.sop:
-            scan.by_sop[instance.sop] = instance
-        scan.series[key].append(instance)
-    elif filecmp.cmp(known.path, instance.path, shallow=False):
-        scan.records[name] = FileRecord(name, "set_aside", f"a copy of {known.name}", *key)
-    else:
-        reason = f"the same SOPInstanceUID as {known.name}, with other content"
-        scan.records[name] = FileRecord(name, "rejected", reason, *key)
-        for spoilt in (key, (known.study, known.series)):
-            scan.spoilt.setdefault(spoilt, f"{name}: {reason}")
-
-
-def _read_series(scan: _Scan, key: tuple[str, str], instances: list[Instance]) -> Series:
+def _read_series(scan: Scan, key: SeriesKey, instances: list[Instance]) -> Series:
+    found, by_name = _Found(), {instance.name: instance for instance in instances}
     planes = [plane for instance in instances for plane in instance.planes]
-    volumes: list[Volume] = []
     try:
         stacks = split_stacks(planes)
     except GeometryError as error:
         stacks = []
-        _refuse(scan, planes, key, str(error))
-    for stack in stacks:
+        found.errors.append(_error(planes, str(error)))
+    for number, stack in enumerate(stacks):
         try:
-            volumes += _stack_volumes(scan, instances, key, stack, len(volumes))
+            found.volumes += _stack_volumes(scan, by_name, key, stack, number, len(found.volumes))
         except GeometryError as error:
-            _refuse(scan, stack, key, str(error))
-    for volume in volumes:
-        for name in volume.files:
-            scan.records[name] = FileRecord(name, "used", "", *key)
-    return Series(*key, instances[0].modality, tuple(volumes))
+            found.errors.append(_error(stack, str(error)))
+    for instance in instances:
+        scan.records[instance.name] = _record(instance.name, key, found)
+    return Series(key[0], key[1], instances[0].modality, tuple(found.volumes), tuple(found.errors))
 
 
-def _refuse(scan: _Scan, planes: Iterable[Plane], key: tuple[str, str], reason: str) -> None:
-    for plane in planes:
-        scan.records[plane.name] = FileRecord(plane.name, "rejected", f"its series is refused: {reason}", *key)
+def _error(planes: Sequence[Plane], reason: str) -> SeriesError:
+    names = tuple(dict.fromkeys(plane.name for plane in planes))
+    return SeriesError(names, f"its series is refused: {reason}", _ADVICE)
+
+
+def _record(name: str, key: SeriesKey, found: _Found) -> FileRecord:
+    """A file is in one volume or error at least, since each of its planes is in one stack."""
+    used = any(name in volume.files for volume in found.volumes)
+    reasons = [text_of(error) for error in found.errors if name in error.files]
+    if not used:
+        return FileRecord(name, "rejected", "; ".join(reasons), key[0], key[1])
+    reason = f"in part, of other frames {'; '.join(reasons)}" if reasons else ""
+    return FileRecord(name, "used", reason, key[0], key[1])
 
 
 def _stack_volumes(
-    scan: _Scan, instances: list[Instance], key: tuple[str, str], stack: list[Plane], first: int
+    scan: Scan, instances: Mapping[str, Instance], key: SeriesKey, stack: list[Plane], number: int, first: int
 ) -> list[Volume]:
-    """The volumes of one stack, all or none. Raises GeometryError."""
+    """The volumes of one stack, all or none: `number` of it, `first` of them in the series. Raises GeometryError."""
     if stack[0].position is None or stack[0].orientation is None:
-        return [_volume(instances, key, Phase(tuple(stack)), first)]
-    if len(stack) > 1 and key in scan.spoilt:
+        return [_volume(instances, key, Phase(tuple(stack)), number, first)]
+    if key in scan.spoilt:
         raise GeometryError(f"one of its files cannot be used, {scan.spoilt[key]}")
     if len(stack) > 1 and stack[0].spacing is None:
         raise GeometryError("slices without PixelSpacing")
-    return [_volume(instances, key, phase, first + index) for index, phase in enumerate(separate_phases(stack))]
+    phases = separate_phases(stack)
+    return [_volume(instances, key, phase, number, first + index) for index, phase in enumerate(phases)]
 
 
-def _volume(instances: list[Instance], key: tuple[str, str], phase: Phase, index: int) -> Volume:
+def _volume(instances: Mapping[str, Instance], key: SeriesKey, phase: Phase, number: int, index: int) -> Volume:
     planes, plane = phase.planes, phase.planes[0]
     affine, spacing, sheared = None, None, False
     if plane.position is not None and plane.orientation is not None and plane.spacing is not None:
@@ -152,7 +124,7 @@ def _volume(instances: list[Instance], key: tuple[str, str], phase: Phase, index
         affine, spacing, sheared = geometry.affine, geometry.spacing, geometry.sheared
     elif plane.spacing is not None:
         spacing = (plane.spacing[1], plane.spacing[0], 1.0)
-    source = next(instance for instance in instances if instance.name == plane.name)
+    source = instances[plane.name]
     kind = "image" if len(planes) == 1 else "frames" if affine is None else "volume"
     return Volume(
         study_instance_uid=key[0],
@@ -160,6 +132,7 @@ def _volume(instances: list[Instance], key: tuple[str, str], phase: Phase, index
         sop_instance_uids=tuple(dict.fromkeys(plane.sop_instance_uid for plane in planes)),
         modality=source.modality,
         kind=kind,
+        stack=number,
         phase_index=index,
         phase_label=phase.label,
         phase_name=phase.names,
@@ -169,6 +142,7 @@ def _volume(instances: list[Instance], key: tuple[str, str], phase: Phase, index
         affine=affine,
         spacing=spacing,
         sheared=sheared,
+        problem=phase.problem,
         files=tuple(dict.fromkeys(plane.name for plane in planes)),
         attributes=source.attributes,
         planes=planes,

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from monai.data import MetaTensor
+from monai.utils import MetaKeys, SpaceKeys
+from monai.utils.misc import ImageMetaKey
 
-from seqnorm_monai.dicom.colour import PALETTE_KEYWORDS, apply_palette, colour_frame_bytes, decode_colour
-from seqnorm_monai.dicom.decode import DECODE_KEYWORDS, PixelLayout, decode_stored_values, read_cells
-from seqnorm_monai.dicom.errors import DicomReadError, PixelDecodeError, UnsupportedImageError
-from seqnorm_monai.dicom.files import read_header
-from seqnorm_monai.dicom.framedata import read_frames
-from seqnorm_monai.dicom.header import Header
 from seqnorm_monai.dicom.instance import Plane
-from seqnorm_monai.dicom.luts import LUT_KEYWORDS, read_modality
-from seqnorm_monai.dicom.pixeldata import EncodedPixels
-from seqnorm_monai.dicom.pixels import LookupTable, Rescale, modality_values
+from seqnorm_monai.dicom.loading import load_planes
 
-_KEYWORDS = (*DECODE_KEYWORDS, *LUT_KEYWORDS, *PALETTE_KEYWORDS, "PlanarConfiguration", "SOPInstanceUID")
 Affine = tuple[tuple[float, ...], ...]
 
 
@@ -34,7 +25,8 @@ class Volume:
     `kind`: "image" (one slice), "volume" (slices in space), "frames" (a multi-frame image without geometry, its
     last axis is the frame). `shape` is (slices, rows, columns), with the channels behind for colour. `affine` maps
     (column, row, slice) to mm (LPS), None without geometry. `spacing` in mm along (column, row, slice).
-    `phase_value` is the value named by `phase_name`, by which the phases of a series are sorted.
+    `stack` numbers the stacks of the series; the volumes of one are its phases, on one grid. `phase_value` is the value
+    named by `phase_name`, by which the phases of a series are sorted. `problem`: what is odd and no reason to refuse.
     """
 
     study_instance_uid: str
@@ -42,6 +34,7 @@ class Volume:
     sop_instance_uids: tuple[str, ...]
     modality: str
     kind: str
+    stack: int
     phase_index: int
     phase_label: str
     phase_name: tuple[str, ...]
@@ -51,6 +44,7 @@ class Volume:
     affine: Affine | None
     spacing: tuple[float, float, float] | None
     sheared: bool
+    problem: str
     files: tuple[str, ...]
     attributes: Mapping[str, object]
     planes: tuple[Plane, ...]
@@ -61,6 +55,8 @@ class Volume:
 def load_volume(volume: Volume, *, affine_lps_to_ras: bool = True) -> MetaTensor:
     """Decode to float32 (channels, columns, rows[, slices]); a single slice has no last axis.
 
+    The tensor is a view of slices that lie one after the other in memory, so not contiguous.
+
     Values are those of the modality LUT (PS3.3 section C.11.1), MONOCHROME1 in the polarity of MONOCHROME2, colour
     as RGB. Padding is left as it is stored and rescaled, as ITK leaves it. The affine is that of the volume, in RAS
     unless `affine_lps_to_ras` is off; without geometry it is the spacing (or 1) along the axes of the patient,
@@ -68,20 +64,7 @@ def load_volume(volume: Volume, *, affine_lps_to_ras: bool = True) -> MetaTensor
 
     Raises a DicomReadError that names the file.
     """
-    by_file: dict[Path, list[tuple[int, Plane]]] = defaultdict(list)
-    for index, plane in enumerate(volume.planes):
-        by_file[plane.path].append((index, plane))
-    pixels: npt.NDArray[np.float32] | None = None
-    for path, members in by_file.items():
-        for index, values in _decode_file(path, members):
-            if pixels is None:
-                # empty pages: the memory is taken as the slices come
-                pixels = np.empty((len(volume.planes), *values.shape), np.float32)
-            elif values.shape != pixels.shape[1:]:
-                raise UnsupportedImageError(path, "the image differs in size from the others of its series")
-            pixels[index] = values
-    assert pixels is not None, "a volume has planes"
-    return _to_tensor(volume, pixels, affine_lps_to_ras=affine_lps_to_ras)
+    return _to_tensor(volume, load_planes(volume.planes), affine_lps_to_ras=affine_lps_to_ras)
 
 
 def _to_tensor(volume: Volume, pixels: npt.NDArray[np.float32], *, affine_lps_to_ras: bool) -> MetaTensor:
@@ -96,63 +79,18 @@ def _to_tensor(volume: Volume, pixels: npt.NDArray[np.float32], *, affine_lps_to
     if affine_lps_to_ras:
         affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
     meta = {
-        "filename_or_obj": volume.files[0],
-        "study_instance_uid": volume.study_instance_uid,
-        "series_instance_uid": volume.series_instance_uid,
-        "sop_instance_uids": list(volume.sop_instance_uids),
-        "modality": volume.modality,
-        "kind": volume.kind,
-        "phase_index": volume.phase_index,
-        "phase": volume.phase_label,
-        "pixel_spacing": list(volume.spacing) if volume.spacing else [],
+        ImageMetaKey.FILENAME_OR_OBJ: volume.files[0],
+        MetaKeys.ORIGINAL_AFFINE.value: affine.copy(),
+        MetaKeys.SPATIAL_SHAPE.value: np.asarray(array.shape[1:]),
+        MetaKeys.ORIGINAL_CHANNEL_DIM.value: 0,
+        MetaKeys.SPACE.value: SpaceKeys.RAS if affine_lps_to_ras else SpaceKeys.LPS,
+        "StudyInstanceUID": volume.study_instance_uid,
+        "SeriesInstanceUID": volume.series_instance_uid,
+        # one text, as DICOM joins values: lists of different lengths do not collate
+        "SOPInstanceUID": "\\".join(volume.sop_instance_uids),
+        "Modality": volume.modality,
         "has_geometry": volume.affine is not None,
-        "space": "RAS" if affine_lps_to_ras else "LPS",
-        "original_channel_dim": 0,
+        "phase_index": volume.phase_index,
+        "phase_label": volume.phase_label,
     }
-    return MetaTensor(torch.from_numpy(np.ascontiguousarray(array)), affine=torch.from_numpy(affine), meta=meta)
-
-
-def _decode_file(path: Path, members: list[tuple[int, Plane]]) -> list[tuple[int, npt.NDArray[np.float32]]]:
-    """The frames of one file that a volume needs. Whatever goes wrong is a DicomReadError of this file."""
-    try:
-        header = read_header(path, _KEYWORDS)
-        plane = members[0][1]
-        layout = read_cells(header)
-        size = layout.rows, layout.columns, header.text("SOPInstanceUID")
-        if size != (plane.rows, plane.columns, plane.sop_instance_uid):
-            raise UnsupportedImageError(path, "the file changed since it was scanned", "read the study again")
-        colour = (header.integer("SamplesPerPixel") or 1) == 3
-        frame_bytes = colour_frame_bytes(header, layout) if colour else layout.size
-        frames = header.integer("NumberOfFrames") or 1
-        encoded = read_frames(header, frame_bytes, frames, [plane.frame for _, plane in members])
-        return [(index, _values(header, layout, encoded[plane.frame], plane)) for index, plane in members]
-    except DicomReadError:
-        raise
-    except OSError:
-        raise PixelDecodeError(path, "cannot be opened again") from None
-    # a damaged file may raise anything; its text is not passed on
-    except Exception as error:
-        raise PixelDecodeError(path, f"the pixels cannot be read ({type(error).__name__})") from None
-
-
-def _values(header: Header, layout: PixelLayout, encoded: EncodedPixels, plane: Plane) -> npt.NDArray[np.float32]:
-    photometric = header.code("PhotometricInterpretation")
-    if (header.integer("SamplesPerPixel") or 1) == 3:
-        return decode_colour(header, layout, encoded).astype(np.float32)
-    if photometric not in ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"):
-        raise UnsupportedImageError(header.path, f"PhotometricInterpretation {photometric or 'missing'} of one sample")
-    stored = decode_stored_values(header, layout, encoded)
-    if photometric == "PALETTE COLOR":
-        return apply_palette(header, stored).astype(np.float32)
-    modality: LookupTable | Rescale
-    if plane.rescale is not None:
-        modality = Rescale(*plane.rescale)
-    else:
-        modality = read_modality(header, signed=layout.signed)
-    invert = photometric == "MONOCHROME1"
-    values = modality_values(stored.astype(np.float64), layout.stored_range, modality, invert=invert)
-    with np.errstate(over="ignore"):
-        pixels = values.astype(np.float32)
-    if not np.isfinite(pixels).all():
-        raise UnsupportedImageError(header.path, "the rescaled values exceed float32 (RescaleSlope, RescaleIntercept)")
-    return pixels
+    return MetaTensor(torch.from_numpy(array), affine=torch.from_numpy(affine), meta=meta)

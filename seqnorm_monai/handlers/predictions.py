@@ -13,8 +13,9 @@ from pathlib import Path
 
 from ignite.engine import Engine, Events
 
-from seqnorm_monai.accounting import IMAGE, PATH, AccountedLoader, Rejection
+from seqnorm_monai.accounting import IMAGE, PATH, AccountedLoader, Rejection, path_of
 from seqnorm_monai.files import GrowingTable
+from seqnorm_monai.handlers.file_fates import ASIDE, PREDICTED, REJECTED, FileFates
 from seqnorm_monai.handlers.outputs import decollated, probabilities_of
 
 UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
@@ -26,14 +27,14 @@ logger = logging.getLogger(__name__)
 class PredictionWriter:
     """`predictions.csv` (path, UIDs, one probability per class), `rejected.csv` (path, reason) and `files.csv`.
 
-    `files.csv` has the columns `path, status, reason, study, series`, one row for every file: `predicted`, `set_aside`
-    (in order, but not to be predicted: another modality, a report, a presentation state) or `rejected`; the UIDs of
-    study and series stand with a prediction.
+    `files.csv` has the columns `path, status, reason, study, series`, one row for every file: `predicted`, `used` (one
+    of several files of a predicted image), `set_aside` (in order, but not to be predicted: another modality, a report,
+    a derived map) or `rejected`; the UIDs of study and series where they are known.
 
     Rows come in the order of `loader.dataset.data`; paths are relative to `root`, the folder (or file) given to
-    `find_files`. The UIDs are read from the metadata of `image` and empty where absent. `pred` of the engine's output
-    must be probabilities (classes,): a value that is not finite rejects its image. Every item of the dataset stands in
-    one of the two tables; what the run did not reach is rejected with that reason.
+    `seqnorm_monai.studies.find_images`. The UIDs are read from the metadata of `image` and empty where absent. `pred`
+    of the engine's output must be probabilities (classes,): a value that is not finite rejects its image. Every item of
+    the dataset stands in one of the two tables; what the run did not reach is rejected with that reason.
 
     Rows go to `predictions.partial.csv` and so on as they come, and the tables get their names, whole, when the run
     completes. Tables of an earlier run are removed at the start. So after a failure or a kill the rows so far are in
@@ -59,6 +60,7 @@ class PredictionWriter:
         self._rejections = GrowingTable(Path(output_dir) / "rejected.csv", [PATH, "reason"])
         self._files = GrowingTable(Path(output_dir) / "files.csv", FILE_COLUMNS)
         self._pending: Counter[str] = Counter()
+        self._fates = FileFates([])
         self._num_taken = 0
 
     def attach(self, engine: Engine) -> None:
@@ -68,24 +70,27 @@ class PredictionWriter:
         engine.add_event_handler(Events.COMPLETED, self._finish)
 
     def _start(self, _engine: Engine) -> None:
-        self._pending = Counter(str(item[IMAGE]) for item in self.loader.dataset.data)
+        self._pending = Counter(path_of(item) for item in self.loader.dataset.data)
+        self._fates = FileFates(self.loader.dataset.data)
         self._num_taken = 0
         for table in (self._predictions, self._rejections, self._files):
             table.start()
 
     def _collect(self, engine: Engine) -> None:
-        rows, rejections = [], []
+        rows, files, rejections = [], [], []
         for item, output in zip(*decollated(engine), strict=True):
             values = probabilities_of(output, self.class_names)
             path = item[PATH]
             if all(map(math.isfinite, values)):
                 # nine digits tell any two 32-bit numbers apart
-                rows.append([self._relative(path), *_uids(item[IMAGE]), *(f"{value:.9g}" for value in values)])
+                uids = _uids(item[IMAGE])
+                rows.append([self._relative(path), *uids, *(f"{value:.9g}" for value in values)])
+                files += self._fates.settle(path, PREDICTED, "", uids[:2])
                 self._pending[path] -= 1
             else:
                 rejections.append(Rejection(path, "the output of the network is not a finite number"))
         self._predictions.append(rows)
-        self._files.append([row[0], "predicted", "", row[1], row[2]] for row in rows)
+        self._append_files(files)
         self._reject(rejections)
         self._take_rejections()
 
@@ -112,11 +117,13 @@ class PredictionWriter:
     def _reject(self, rejections: Sequence[Rejection]) -> None:
         paths = [self._relative(rejection.path) for rejection in rejections]
         self._rejections.append([path, rejection.reason] for path, rejection in zip(paths, rejections))
-        self._files.append(
-            [path, "set_aside" if rejection.set_aside else "rejected", rejection.reason, "", ""]
-            for path, rejection in zip(paths, rejections)
-        )
+        for rejection in rejections:
+            status = ASIDE if rejection.set_aside else REJECTED
+            self._append_files(self._fates.settle(rejection.path, status, rejection.reason))
         self._pending.subtract(rejection.path for rejection in rejections)
+
+    def _append_files(self, rows: Sequence[Sequence[str]]) -> None:
+        self._files.append([self._relative(path), *rest] for path, *rest in rows)
 
     def _relative(self, path: str) -> str:
         relative = os.path.relpath(path, self.root if os.path.isdir(self.root) else os.path.dirname(self.root))

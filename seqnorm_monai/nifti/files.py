@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import zlib
 from collections.abc import Iterator
@@ -15,10 +14,17 @@ from seqnorm_monai.nifti.errors import NiftiReadError
 # NIfTI-2 has the longer header, 540 bytes; 4 more tell of extensions.
 HEADER_BYTES = 544
 _GZIP = b"\x1f\x8b"
+# zlib: the window of deflate, in the wrapping of gzip
+_GZIP_WINDOW = 31
 # Deflate codes at most 258 bytes in 2 bits: what a compressed file cannot hold is refused before it is unpacked.
 MAX_DEFLATE_RATIO = 1032
-_CHUNK = 1 << 24
+# Writers fill the last block of a disk; what is more was meant to be voxels.
+MAX_PADDING = 4096
+_PACKED_PIECE, _PIECE = 1 << 18, 1 << 22
 _SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz")
+# Files whose checksum was found right: path, size and time of change -> how many bytes they unpack to.
+_checked: dict[tuple[str, int, int], int] = {}
+_MAX_CHECKED = 4096
 
 
 def is_nifti(path: str | os.PathLike[str]) -> bool:
@@ -60,64 +66,119 @@ def voxel_file(path: str | os.PathLike[str]) -> Path | None:
 
 def read_start(path: Path) -> bytes:
     """The first bytes of a file, unpacked; fewer where it ends. Raises NiftiReadError."""
-    with opened(path) as file:
-        return _read(path, file, HEADER_BYTES)
+    with _opened(path) as file:
+        if not _is_packed(file):
+            return file.read(HEADER_BYTES)
+        start = b""
+        for piece in _unpacked(file, HEADER_BYTES):
+            start += piece
+            if len(start) >= HEADER_BYTES:
+                break
+        return start[:HEADER_BYTES]
 
 
 def check_size(path: Path, end: int) -> None:
-    """Refuse a file that cannot hold `end` bytes, by its length alone. Raises NiftiReadError."""
-    with _raising(path):
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            packed = file.read(2) == _GZIP
+    """Refuse a file that by its length alone cannot hold `end` bytes, or holds many more. Raises NiftiReadError."""
+    with _opened(path) as file:
+        packed = _is_packed(file)
+        size = os.fstat(file.fileno()).st_size
     if end > size * (MAX_DEFLATE_RATIO if packed else 1):
         held = f"{size} bytes" + (" of gzip" if packed else "")
         raise NiftiReadError(path, f"cut off: the header asks for {end} bytes, the file has {held}", "copy it anew")
+    if not packed:
+        _check_rest(path, size - end)
 
 
-def read_range(path: Path, start: int, length: int, *, last: bool) -> tuple[bytearray, bool]:
-    """`length` bytes from `start`, and whether more follow them although they are the `last` to be read.
+def read_range(path: Path, start: int, length: int, end: int) -> tuple[bytes | bytearray, int]:
+    """`length` bytes from `start` of a file whose voxels stop at `end`, and how many bytes are behind these.
 
-    Memory grows with the bytes that are there, not with `length`. A gzip file is read to its end after the last bytes,
-    because its checksum stands there. Raises NiftiReadError for what ends too early or is damaged.
+    Memory grows with the bytes that are there, not with `length`. A gzip file is read to its end once in a process,
+    because its checksum stands there. Raises NiftiReadError for what ends too early, is damaged, or goes on for long
+    behind the voxels.
     """
-    check_size(path, start + length)
-    content = bytearray()
-    with opened(path) as file, _raising(path):
-        # A compressed file is read up to `start`, in pieces.
+    check_size(path, end)
+    with _opened(path) as file:
+        if _is_packed(file):
+            return _read_packed(path, file, start, length, end)
         file.seek(start)
-        while len(content) < length:
-            piece = _read(path, file, min(_CHUNK, length - len(content)))
-            if not piece:
-                raise NiftiReadError(path, "cut off: fewer voxels than the header says", "copy it anew")
-            content += piece
-        # A read beyond the end makes gzip check its sum; what follows the voxels is not unpacked for that.
-        more = last and bool(_read(path, file, 1))
-    return content, more
+        content = file.read(length)
+        size = os.fstat(file.fileno()).st_size
+    if len(content) < length:
+        raise _cut_off(path)
+    return content, size - end
+
+
+def _read_packed(path: Path, file: BinaryIO, start: int, length: int, end: int) -> tuple[bytearray, int]:
+    status = os.fstat(file.fileno())
+    key = (os.path.abspath(path), status.st_size, status.st_mtime_ns)
+    content, position = bytearray(), 0
+    for piece in _unpacked(file, _PIECE):
+        content += memoryview(piece)[max(0, start - position) : max(0, start + length - position)]
+        position += len(piece)
+        if position >= start + length and key in _checked:
+            break
+        _check_rest(path, position - end)
+    else:
+        if position < end:
+            raise _cut_off(path)
+        if len(_checked) >= _MAX_CHECKED:
+            _checked.clear()
+        _checked[key] = position
+    return content, _checked[key] - end
+
+
+def _unpacked(file: BinaryIO, piece_bytes: int) -> Iterator[bytes]:
+    """What the members of a gzip file unpack to, in pieces of at most `piece_bytes`.
+
+    Raises EOFError or zlib.error: the sum and the length at the end of each member are checked when it is reached.
+    """
+    unpacker = zlib.decompressobj(_GZIP_WINDOW)
+    packed = file.read(_PACKED_PIECE)
+    while packed:
+        while packed and not unpacker.eof:
+            if piece := unpacker.decompress(packed, piece_bytes):
+                yield piece
+            packed = unpacker.unconsumed_tail
+        if unpacker.eof:
+            # behind a member stands another one, or padding
+            packed = (unpacker.unused_data or file.read(_PACKED_PIECE)).lstrip(b"\0")
+            while not packed and (packed := file.read(_PACKED_PIECE)):
+                packed = packed.lstrip(b"\0")
+            if not packed:
+                return
+            unpacker = zlib.decompressobj(_GZIP_WINDOW)
+        else:
+            packed = file.read(_PACKED_PIECE)
+    while piece := unpacker.decompress(b"", piece_bytes):
+        yield piece
+    if not unpacker.eof:
+        raise EOFError
+
+
+def _check_rest(path: Path, rest: int) -> None:
+    if rest > MAX_PADDING:
+        raise NiftiReadError(
+            path, "more voxels than the header describes", "dim or datatype is wrong: take the header of the original"
+        )
+
+
+def _cut_off(path: Path) -> NiftiReadError:
+    return NiftiReadError(path, "cut off: fewer voxels than the header says", "copy it anew")
+
+
+def _is_packed(file: BinaryIO) -> bool:
+    packed = file.read(2) == _GZIP
+    file.seek(0)
+    return packed
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
-    """The file, unpacked on the way if it is gzip by its first bytes. Raises NiftiReadError."""
-    with _raising(path):
-        file = path.open("rb")
-    with file, _raising(path):
-        packed = file.read(2) == _GZIP
-        file.seek(0)
-        yield gzip.GzipFile(fileobj=file, mode="rb") if packed else file
-
-
-def _read(path: Path, file: BinaryIO, length: int) -> bytes:
-    with _raising(path):
-        return file.read(length)
-
-
-@contextmanager
-def _raising(path: Path) -> Iterator[None]:
-    """Errors of the file system and of gzip as NiftiReadError."""
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """The file; errors of the file system and of gzip, met while it is open, as NiftiReadError."""
     try:
-        yield
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        with path.open("rb") as file:
+            yield file
+    except (EOFError, zlib.error) as error:
         reason = "cut off" if isinstance(error, EOFError) else "damaged"
         raise NiftiReadError(path, f"the gzip file is {reason}", "copy it anew") from None
     except FileNotFoundError:

@@ -34,9 +34,11 @@ _TYPES = {
     2304: ("u1", 4),
 }
 _REFUSED_TYPES = {0: "unknown", 1: "one bit", 32: "complex", 1536: "128-bit float", 1792: "complex", 2048: "complex"}
-# xyzt_units: millimetres and seconds per unit; 0 says nothing, which is read as mm and s
+# intent_code -> colours along the fifth axis: NIFTI_INTENT_RGB_VECTOR, NIFTI_INTENT_RGBA_VECTOR
+_COLOUR_VECTORS = {2003: 3, 2004: 4}
+# xyzt_units: millimetres and seconds per unit; 0 says nothing: lengths are taken for mm, times are not known
 _SPACE_UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
-_TIME_UNITS = {0: 1.0, 8: 1.0, 16: 0.001, 24: 0.000001}
+_TIME_UNITS = {8: 1.0, 16: 0.001, 24: 0.000001}
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,9 @@ class Layout:
     """Where the voxels of a file are and what they mean.
 
     `shape` (x, y, z) and `phases` volumes of it, x fastest; each voxel `channels` numbers of `dtype`, in `voxels` from
-    byte `offset`. Values are ``slope * stored + intercept``, or as stored with `slope` None. Spatial fields of `fields`
-    are in units of `to_mm`, times in units of `to_seconds` (0: the fourth axis is no time).
+    byte `offset`, next to each other or, with `channels_last`, volume after volume. Values are
+    ``slope * stored + intercept``, or as stored with `slope` None. Spatial fields of `fields` are in units of `to_mm`,
+    times in units of `to_seconds` (0: the fourth axis is no time).
     """
 
     path: Path
@@ -54,6 +57,7 @@ class Layout:
     phases: int
     dtype: np.dtype[Any]
     channels: int
+    channels_last: bool
     offset: int
     slope: float | None
     intercept: float
@@ -69,10 +73,13 @@ class Layout:
 def read_layout(path: Path) -> Layout:
     """Read and check a header, and that the file can hold what it says. Raises NiftiReadError."""
     header = _header(path)
-    shape, phases = _dimensions(path, header)
+    shape, phases, vector = _dimensions(path, header)
     dtype, channels = _voxel_type(path, header)
+    if vector > 1 and channels > 1:
+        raise NiftiReadError(path, "colour along an axis of colours")
+    channels *= vector
     voxels = _voxels(path, header)
-    slope, intercept = _scaling(path, header) if channels == 1 else (None, 0.0)
+    slope, intercept = _scaling(path, header) if channels == 1 or vector > 1 else (None, 0.0)
     units = int(header["xyzt_units"])
     space, time = units & 7, units & 56
     if space not in _SPACE_UNITS:
@@ -84,6 +91,7 @@ def read_layout(path: Path) -> Layout:
         phases=phases,
         dtype=dtype,
         channels=channels,
+        channels_last=vector > 1,
         offset=_offset(path, header, single=voxels == path),
         slope=slope,
         intercept=intercept,
@@ -115,8 +123,8 @@ def _header(path: Path) -> Nifti1Header:
     raise NiftiReadError(path, "sizeof_hdr is not the size of a NIfTI header")
 
 
-def _dimensions(path: Path, header: Nifti1Header) -> tuple[tuple[int, int, int], int]:
-    """(x, y, z) and how many volumes; axes of one voxel behind the third count as absent."""
+def _dimensions(path: Path, header: Nifti1Header) -> tuple[tuple[int, int, int], int, int]:
+    """(x, y, z), how many volumes, and how many channels the fifth axis holds; axes of one voxel count as absent."""
     dim = [int(value) for value in header["dim"]]
     if not 1 <= dim[0] <= 7:
         raise NiftiReadError(path, "dim: not 1 to 7 dimensions")
@@ -124,9 +132,10 @@ def _dimensions(path: Path, header: Nifti1Header) -> tuple[tuple[int, int, int],
     if min(used) < 1:
         raise NiftiReadError(path, "dim: an axis without voxels")
     used += [1] * (7 - len(used))
-    if max(used[4:]) > 1:
+    vector = used[4] if used[3] == 1 and used[4] == _COLOUR_VECTORS.get(int(header["intent_code"])) else 1
+    if max(used[4:]) > vector:
         raise NiftiReadError(path, "more than 4 dimensions (a vector, tensor or statistic at each voxel)", "split it")
-    return (used[0], used[1], used[2]), used[3]
+    return (used[0], used[1], used[2]), used[3], vector
 
 
 def _voxel_type(path: Path, header: Nifti1Header) -> tuple[np.dtype[Any], int]:

@@ -19,6 +19,7 @@ from seqnorm_monai.nifti.errors import NiftiReadError
 from seqnorm_monai.nifti.files import read_range
 from seqnorm_monai.nifti.header import Layout, read_layout
 from seqnorm_monai.nifti.orientation import Orientation, read_orientation
+from seqnorm_monai.nifti.voxels import decode_voxels
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class NiftiVolume:
     layout: Layout
 
     @property
+    def kind(self) -> str:
+        """ "image" (one slice) or "volume"."""
+        return "image" if self.shape[2] == 1 else "volume"
+
+    @property
     def files(self) -> tuple[Path, ...]:
         """The file, or header and voxels of a pair."""
         return (self.path,) if self.layout.voxels == self.path else (self.path, self.layout.voxels)
@@ -67,44 +73,34 @@ def read_nifti(path: str | os.PathLike[str]) -> list[NiftiVolume]:
 
 
 def load_nifti(volume: NiftiVolume) -> MetaTensor:
-    """Read one volume: `MetaTensor` (channels, x, y, z), float32, ``scl_slope * stored + scl_inter``.
+    """Read one volume: `MetaTensor` (channels, x, y[, z]), float32, ``scl_slope * stored + scl_inter``.
 
-    Computed in float64 and rounded once; colour is not scaled (nifti1.h, "DATA SCALING"). NaN and infinity stay, the
-    meta entry `num_non_finite` counts them. The affine is that of the volume; other meta data are those of MONAI's
-    NibabelReader, without the header's texts, which may name a patient.
+    A single slice has no last axis. Scaled in float64 and rounded once; colour is not scaled (nifti1.h, "DATA
+    SCALING"). NaN and infinity stay, the meta entry `num_non_finite` counts them. The affine is that of the volume;
+    meta data are those of a DICOM volume (without identifiers and modality) and of MONAI's NibabelReader, but for the
+    texts of the header, which may name a patient.
 
     Raises NiftiReadError for what is cut off, damaged, or beyond float32.
     """
     layout = volume.layout
     _check_memory(layout)
     start = layout.offset + volume.phase_index * layout.phase_bytes
-    last = volume.phase_index == volume.num_phases - 1
-    content, more = read_range(layout.voxels, start, layout.phase_bytes, last=last)
-    stored = np.frombuffer(content, dtype=layout.dtype)
-    with np.errstate(all="ignore"):
-        values = _scaled(stored, layout)
-    # Channels are next to each other in the file, then x, y, z: in Fortran order they come first.
-    pixels = values.reshape((layout.channels, *layout.shape), order="F")
+    end = layout.offset + volume.num_phases * layout.phase_bytes
+    content, rest = read_range(layout.voxels, start, layout.phase_bytes, end)
+    pixels, num_non_finite = decode_voxels(content, layout)
+    if volume.kind == "image":
+        pixels = pixels[..., 0]
     meta = _meta(volume)
-    meta["num_non_finite"] = int(values.size - np.isfinite(values).sum())
-    meta["bytes_after_voxels"] = more
-    return MetaTensor(torch.from_numpy(np.ascontiguousarray(pixels)), affine=torch.from_numpy(volume.affine), meta=meta)
+    meta["num_non_finite"] = num_non_finite
+    meta["bytes_after_voxels"] = rest > 0
+    return MetaTensor(torch.from_numpy(pixels), affine=torch.from_numpy(volume.affine), meta=meta)
 
 
 def _check_memory(layout: Layout) -> None:
     """Refuse what this machine cannot hold: a small gzip file may truly unpack to very much."""
-    numbers = math.prod(layout.shape) * layout.channels
-    needed = layout.phase_bytes + numbers * (4 if layout.slope is None else 12)
+    needed = layout.phase_bytes + 4 * math.prod(layout.shape) * layout.channels
     if needed > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
         raise NiftiReadError(layout.path, f"its voxels need {needed >> 20} MiB, more than the memory of this machine")
-
-
-def _scaled(stored: npt.NDArray[Any], layout: Layout) -> npt.NDArray[np.float32]:
-    values = stored if layout.slope is None else stored.astype(np.float64) * layout.slope + layout.intercept
-    pixels = values.astype(np.float32)
-    if not np.array_equal(np.isfinite(pixels), np.isfinite(stored)):
-        raise NiftiReadError(layout.path, "values beyond float32 (scl_slope, scl_inter)")
-    return pixels
 
 
 def _volume(layout: Layout, orientation: Orientation, index: int) -> NiftiVolume:
@@ -144,11 +140,14 @@ def _meta(volume: NiftiVolume) -> dict[str, Any]:
         **meta,
         ImageMetaKey.FILENAME_OR_OBJ: os.fspath(volume.path),
         MetaKeys.ORIGINAL_AFFINE.value: volume.affine.copy(),
-        MetaKeys.SPATIAL_SHAPE.value: np.asarray(volume.shape),
+        MetaKeys.SPATIAL_SHAPE.value: np.asarray(volume.shape[: 2 if volume.kind == "image" else 3]),
         MetaKeys.ORIGINAL_CHANNEL_DIM.value: 0,
         MetaKeys.SPACE.value: SpaceKeys.RAS,
-        "orientation_source": volume.orientation_source,
-        "spacing": np.asarray(volume.spacing),
+        # what a DICOM volume tells, and no NIfTI file
+        **dict.fromkeys(("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "Modality"), ""),
+        "has_geometry": volume.orientation_source != "pixdim",
         "phase_index": volume.phase_index,
         "phase_label": volume.phase_label,
+        "orientation_source": volume.orientation_source,
+        "spacing": np.asarray(volume.spacing),
     }

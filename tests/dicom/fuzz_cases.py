@@ -7,7 +7,6 @@ that the parent knows which one ended the process. It fails with a traceback at 
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import logging
 import resource
@@ -15,17 +14,14 @@ import signal
 import sys
 import tempfile
 import warnings
-import zipfile
 from collections import Counter
-from functools import cache
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import torch
 from fuzz_mutations import DICOM, GENERAL, NIFTI, mutated
-from fuzz_oracles import Image, check_dicom, check_nifti
-from pydicom.data import get_testdata_file
+from fuzz_oracles import Image, check_dicom, check_nifti, check_volumes, read_volumes
+from fuzz_samples import DICOM_FILES, dicom_file, nifti_file, series_files, zip_file
 
 from seqnorm_monai.dicom.errors import UnreadableFileError
 from seqnorm_monai.dicom.sources import open_sources
@@ -35,61 +31,6 @@ SEED = 20
 SECONDS = 30
 # above what the process has when it starts
 MEMORY = 3 << 30
-DICOM_FILES = (
-    "CT_small.dcm",
-    "MR_small.dcm",
-    "MR_small_RLE.dcm",
-    "MR_small_bigendian.dcm",
-    "MR_small_expb.dcm",
-    "MR_small_implicit.dcm",
-    "MR_small_jp2klossless.dcm",
-    "MR_small_jpeg_ls_lossless.dcm",
-    "MR_small_padded.dcm",
-    "MR_truncated.dcm",
-    "JPEG-lossy.dcm",
-    "JPGExtended.dcm",
-    "JPEGLSNearLossless_16.dcm",
-    "SC_rgb_jpeg_dcmtk.dcm",
-    "SC_rgb_rle.dcm",
-    "SC_rgb_small_odd.dcm",
-    "SC_ybr_full_422_uncompressed.dcm",
-    "SC_rgb_small_odd_jpeg.dcm",
-    "image_dfl.dcm",
-    "no_meta.dcm",
-    "rtdose_rle.dcm",
-    "rtdose.dcm",
-    "rtdose_1frame.dcm",
-    "test-SR.dcm",
-)
-
-
-@cache
-def dicom_file(name: str) -> bytes:
-    return Path(get_testdata_file(name, download=False)).read_bytes()
-
-
-@cache
-def nifti_file(kind: int) -> bytes:
-    """Small files of four kinds: integers, scaled, several phases, colour."""
-    random = np.random.default_rng(kind)
-    shape = (7, 5, 3, 2) if kind == 2 else (7, 5, 3)
-    stored = random.integers(-3000, 3000, size=shape).astype("f4" if kind == 1 else "i2")
-    if kind == 3:
-        stored = random.integers(0, 255, size=(7, 5, 3, 3), dtype=np.uint8).view([(c, "u1") for c in "RGB"])[..., 0]
-    affine = np.array([[0, -2, 0.1, 3], [1.5, 0, 0, 5], [0, 0.1, 3, 7], [0, 0, 0, 1]])
-    image = nibabel.Nifti1Image(stored, affine)
-    image.set_qform(np.diag([1.5, 2, 3, 1]), code=1)
-    return image.to_bytes()
-
-
-@cache
-def zip_file() -> bytes:
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in ("CT_small.dcm", "MR_small.dcm"):
-            archive.writestr(f"folder/{name}", dicom_file(name)[:20_000])
-        archive.writestr("a/b.txt", b"text " * 999)
-    return stream.getvalue()
 
 
 def run_case(case: int, folder: Path) -> str:
@@ -100,11 +41,26 @@ def run_case(case: int, folder: Path) -> str:
         return _nifti_case(random, folder)
     if kind == 7:
         return _source_case(random, folder)
+    if kind == 5:
+        return _series_case(random, folder)
     name = DICOM_FILES[random.integers(len(DICOM_FILES))]
     content, mutations = mutated(dicom_file(name), DICOM, random)
     path = folder / "case.dcm"
     path.write_bytes(content)
     return f"{name} {mutations}: " + check_dicom(path, original_of(name, folder))
+
+
+def _series_case(random: np.random.Generator, folder: Path) -> str:
+    """One or two files of a series are damaged."""
+    contents = dict(series_files())
+    names = []
+    for _ in range(1 + (random.random() < 0.2)):
+        name = str(random.choice(list(contents)))
+        contents[name], mutations = mutated(contents[name], DICOM, random)
+        names.append(mutations)
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    return f"series {'+'.join(names)}: " + check_volumes(read_volumes({name: folder / name for name in contents}))
 
 
 def _nifti_case(random: np.random.Generator, folder: Path) -> str:

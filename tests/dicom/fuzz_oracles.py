@@ -1,24 +1,24 @@
-"""What a file says, found without the package under test."""
+"""What the reader makes of damaged files, held against what the files say."""
 
 from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import torch
+from fuzz_reference import Frame, reference_frames
 from monai.data import MetaTensor
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from seqnorm_monai.dicom import DicomReadError
 from seqnorm_monai.dicom.quiet import quiet_pydicom
 from seqnorm_monai.dicom.sources import SourceFile
 from seqnorm_monai.dicom.study import read_studies
-from seqnorm_monai.dicom.volume import load_volume
+from seqnorm_monai.dicom.volume import Volume, load_volume
 from seqnorm_monai.nifti import NiftiVolume
 
 # All that decides which values come out, and where they are.
@@ -34,59 +34,83 @@ _DECISIVE = (
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "DimensionIndexSequence"),
     *("ImageType", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "RealWorldValueMappingSequence"),
 )
-_NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
+# Slices may be this much of their distance, or this far in mm, from their place: what rounded positions leave.
+_UNEVEN = 0.021
 
 
 @dataclass(frozen=True)
 class Image:
-    """What the reader made of a file (None: refused), and a digest of all that decides it (None: cannot be parsed)."""
+    """What the reader made of files (empty: refused), and a digest of all that decides it (None: cannot be parsed)."""
 
-    values: tuple[np.ndarray, ...] | None
+    volumes: tuple[tuple[Volume, MetaTensor], ...]
     digest: str | None
 
     @classmethod
     def read(cls, path: Path) -> Image:
-        return cls(read_values(path), _digest(path))
+        return cls(read_volumes({"shown": path}), _digest(path))
 
 
-def read_values(path: Path) -> tuple[np.ndarray, ...] | None:
-    """The reader's pixels, affines and whatever else has to be right; None where it refuses."""
-    report = read_studies([SourceFile("shown", path)])
-    (record,) = report.files
-    volumes = [volume for series in report.series for volume in series.volumes]
-    assert record.path == "shown" and (record.status == "used") == bool(volumes)
-    if not volumes:
-        assert record.status in ("rejected", "set_aside") and record.reason
-        return None
-    values = []
-    for volume in volumes:
+def read_volumes(paths: Mapping[str, Path]) -> tuple[tuple[Volume, MetaTensor], ...]:
+    """All volumes of some files; every file is accounted for, and what is not read is refused by name."""
+    report = read_studies([SourceFile(name, path) for name, path in paths.items()])
+    assert [record.path for record in report.files] == list(paths)
+    used = {name for volume in report.volumes for name in volume.files}
+    found = []
+    for record in report.files:
+        assert (record.status == "used") == (record.path in used)
+        assert record.status in ("used", "rejected", "set_aside") and (record.reason or record.status == "used")
+    for volume in report.volumes:
         try:
-            tensor = load_volume(volume)
+            found.append((volume, load_volume(volume)))
         except DicomReadError as error:
-            assert error.path == path and error.reason
-            return None
-        values += [tensor.as_tensor().numpy(), tensor.affine.numpy()]
-    return tuple(values)
+            assert error.path in paths.values() and error.reason
+    return tuple(found)
 
 
 def check_dicom(path: Path, original: Image) -> str:
     """Refused, or the values of the original where nothing decisive differs, or those that pydicom reads."""
     image = Image.read(path)
-    if image.values is None:
+    if not image.volumes:
         return "refused"
-    for values in image.values:
-        assert np.isfinite(values).all()
-    if image.digest is not None and image.digest == original.digest and original.values is not None:
-        assert len(image.values) == len(original.values)
-        for values, expected in zip(image.values, original.values):
-            np.testing.assert_array_equal(values, expected)
+    if image.digest is not None and image.digest == original.digest and original.volumes:
+        assert len(image.volumes) == len(original.volumes)
+        for (_, tensor), (_, expected) in zip(image.volumes, original.volumes):
+            np.testing.assert_array_equal(tensor.numpy(), expected.numpy())
+            np.testing.assert_array_equal(tensor.affine, expected.affine)
         return "value of the original"
-    expected = _plain_values(path)
-    if expected is None:
-        return "value unchecked"
-    # (x, y) of one channel
-    np.testing.assert_allclose(image.values[0][0].T, expected, rtol=1e-5, atol=1e-5)
-    return "value of pydicom"
+    return check_volumes(image.volumes)
+
+
+def check_volumes(volumes: Sequence[tuple[Volume, MetaTensor]]) -> str:
+    """Every plane of every volume has the values, place and phase that pydicom finds in its file."""
+    if not volumes:
+        return "refused"
+    frames: dict[Path, list[Frame] | None] = {}
+    for volume, tensor in volumes:
+        assert torch.isfinite(tensor).all() and torch.isfinite(tensor.affine).all()
+        times = set()
+        for index, plane in enumerate(volume.planes):
+            found = frames.setdefault(plane.path, reference_frames(plane.path))
+            if found is not None:
+                times.add(str(found[plane.frame].time))
+                _check_plane(volume, tensor, index, found[plane.frame])
+        # frames without a place are in the order of the file, whatever their phases
+        assert len(times) < 2 or volume.kind == "frames", f"phases {times} in one volume"
+    return "value unchecked" if None in frames.values() else "value of pydicom"
+
+
+def _check_plane(volume: Volume, tensor: MetaTensor, index: int, frame: Frame) -> None:
+    # (channels, x, y) -> (rows, columns, channels)
+    values = tensor.numpy()[..., index] if volume.kind != "image" else tensor.numpy()
+    far = np.abs(values.transpose(2, 1, 0) - frame.values)
+    assert far.max() <= frame.tolerance, f"pixels differ by up to {far.max():g}"
+    if volume.affine is None or frame.place is None:
+        return
+    affine = tensor.affine.numpy()
+    scale = 1e-6 * (1 + np.abs(frame.place).max())
+    np.testing.assert_allclose(affine[:3, :2].T, frame.place[:2], rtol=1e-3, atol=2e-3 * np.abs(frame.place[:2]).max())
+    allowed = scale if index == 0 else max(_UNEVEN, _UNEVEN * float(np.linalg.norm(affine[:3, 2])))
+    assert np.abs(affine[:3, 3] + index * affine[:3, 2] - frame.place[2]).max() <= allowed
 
 
 def _digest(path: Path) -> str | None:
@@ -101,24 +125,6 @@ def _digest(path: Path) -> str | None:
     except Exception:
         return None
     return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def _plain_values(path: Path) -> np.ndarray | None:
-    """Rescaled values of one native grayscale frame by pydicom; None for anything less simple."""
-    try:
-        with quiet_pydicom():
-            dataset = pydicom.dcmread(path, force=True)
-            simple = dataset.file_meta.get("TransferSyntaxUID") in _NATIVE
-            simple &= dataset.PhotometricInterpretation.strip() == "MONOCHROME2" and dataset.SamplesPerPixel == 1
-            simple &= not any(keyword in dataset for keyword in ("PixelPaddingValue", "ModalityLUTSequence"))
-            simple &= int(dataset.get("NumberOfFrames") or 1) == 1
-            if not simple:
-                return None
-            stored = dataset.pixel_array.astype(np.float64)
-            slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
-            return stored * float(1 if slope is None else slope) + float(0 if intercept is None else intercept)
-    except Exception:
-        return None
 
 
 _TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
@@ -142,7 +148,9 @@ def check_nifti(content: bytes, volumes: Sequence[NiftiVolume], tensors: Sequenc
         expected = (stored if scaled is stored else scaled).astype(np.float32)
     assert len(volumes) == shape[3]
     for index, tensor in enumerate(tensors):
-        np.testing.assert_array_equal(tensor.as_tensor().numpy(), expected[..., index])
+        # one slice has no third axis
+        one = expected[..., 0, index] if shape[2] == 1 else expected[..., index]
+        np.testing.assert_array_equal(tensor.as_tensor().numpy(), one)
         assert torch.isfinite(tensor.affine).all()
     if volumes[0].orientation_source == "sform" and len(volumes[0].notes) < 2:
         rows = np.array(struct.unpack_from(f"{order}12f", content, 280), np.float64).reshape(3, 4)

@@ -72,7 +72,8 @@ def test_rows_and_files(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     ct = rows["CT", "", 1]
     assert (ct["shape"], ct["spacing"], ct["orientation"], ct["files"]) == ([37, 43, 3], [0.75, 0.5, 2.5], "LPS", 3)
     assert (ct["study_instance_uid"], ct["series_instance_uid"], ct["problems"]) == ("1.2.3.13", "1.2.3.17", [])
-    assert rows["MR", "", 1]["shape"] == [64, 64, 1]
+    mr = rows["MR", "", 1]
+    assert (mr["shape"], mr["spacing"], mr["plane"], mr["series_number"]) == ([64, 64], [0.3125, 0.3125], "axial", 1)
     first, second, pair = (rows["", "dynamic.nii.gz", 1], rows["", "dynamic.nii.gz", 2], rows["", "pair.hdr", 1])
     assert (first["phases"], second["phases"], second["shape"], second["orientation"]) == (2, 2, [5, 7, 3], "RAS")
     assert (pair["orientation"], pair["files"], pair["study"]) == ("LAS", 2, 3)
@@ -86,8 +87,8 @@ def test_rows_and_files(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     }
     assert len(listing["files"]) == len(status)
     text = capsys.readouterr()
-    assert text.err == "" and "12 files: 4 rejected, 1 set aside, 7 used" in text.out
-    assert "rejected: page\\n\\x1b[2J.dcm: not a DICOM file" in text.out
+    assert text.err == "" and "12 files: 7 used, 1 set aside, 4 rejected" in text.out
+    assert "      page\\n\\x1b[2J.dcm\n" in text.out and "\x1b" not in text.out
     assert not any(secret in text.out + json.dumps(listing) for secret in SECRETS)
 
 
@@ -141,8 +142,14 @@ def test_exit_codes(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main([str(folder), "--select", str(tmp_path / "rules.json")]) == 2
     assert "single key" in capsys.readouterr().err
     (tmp_path / "file").write_text("")
-    assert main([str(folder), "--json", str(tmp_path / "file" / "x.json")]) == 2
-    assert "cannot be written" in capsys.readouterr().err
+    for option, name in (
+        ("--json", tmp_path / "file" / "x.json"),
+        ("--json", tmp_path),
+        ("--nifti", tmp_path / "file"),
+    ):
+        assert main([str(folder), option, str(name)]) == 2
+        message = capsys.readouterr().err
+        assert message.startswith(f"{name}: cannot be written (") and message.count("\n") == 1
 
 
 def test_command_line(folder: Path) -> None:

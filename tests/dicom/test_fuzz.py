@@ -1,6 +1,6 @@
 """Thousands of damaged files: each is refused by name, or gives what it says; none crashes, hangs, warns or logs.
 
-A few hundred cases run by default. ``SEQNORM_FUZZ_CASES=20000 pytest tests/dicom/test_fuzz.py`` runs that many, and
+Several hundred cases run by default. ``SEQNORM_FUZZ_CASES=20000 pytest tests/dicom/test_fuzz.py`` runs that many, and
 ``SEQNORM_FUZZ_FIRST`` (0) is the number of the first. A case depends on its number alone: one that failed is repeated
 by ``python tests/dicom/fuzz_cases.py NUMBER 1``.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.bundle_tools import environment
 
-CASES = int(os.environ.get("SEQNORM_FUZZ_CASES", "400"))
+CASES = int(os.environ.get("SEQNORM_FUZZ_CASES", "800"))
 FIRST = int(os.environ.get("SEQNORM_FUZZ_FIRST", "0"))
 # The decoders are C libraries: what they do to their process must not end the tests.
 PER_PROCESS = 1000

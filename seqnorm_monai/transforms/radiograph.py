@@ -1,9 +1,10 @@
-"""MONAI transforms that bring DICOM images into a pipeline."""
+"""One projection radiograph out of a DICOM file."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from monai.transforms import MapTransform, Transform
 from monai.utils import MetaKeys, TransformBackends
 from monai.utils.misc import ImageMetaKey
 
-from seqnorm_monai.dicom import Radiograph, read_radiograph
+from seqnorm_monai.dicom import OtherModalityError, Radiograph, UnsupportedImageError, read_radiograph
+from seqnorm_monai.studies import StudyImage
 
 
 class LoadRadiograph(Transform):
@@ -25,7 +27,8 @@ class LoadRadiograph(Transform):
     under their DICOM keywords ("" where absent), `spacing_source` ("" where there is no spacing), and what MONAI's
     own transforms look for. All of it collates.
 
-    `apply_voi` and `modalities` as in `seqnorm_monai.dicom.read_radiograph`. Raises `DicomReadError`; inside a
+    Instead of a path it takes a `seqnorm_monai.studies.StudyImage` of one file too. `apply_voi` and `modalities` as in
+    `seqnorm_monai.dicom.read_radiograph`. Raises `DicomReadError`; inside a
     `Compose` use `seqnorm_monai.dicom.find_read_error` to get at it.
     """
 
@@ -37,7 +40,9 @@ class LoadRadiograph(Transform):
         self.apply_voi = apply_voi
         self.modalities = None if modalities is None else tuple(modalities)
 
-    def __call__(self, path: str | os.PathLike[str]) -> MetaTensor:
+    def __call__(self, path: str | os.PathLike[str] | StudyImage) -> MetaTensor:
+        if isinstance(path, StudyImage):
+            path = self._file_of(path)
         if not isinstance(path, (str, os.PathLike)):
             raise TypeError(f"LoadRadiograph needs the path of one file, got {type(path).__name__}")
         radiograph = read_radiograph(path, apply_voi=self.apply_voi, modalities=self.modalities)
@@ -45,6 +50,20 @@ class LoadRadiograph(Transform):
         affine = torch.diag(torch.tensor([row_mm, column_mm, 1.0, 1.0], dtype=torch.float64))
         pixels = torch.from_numpy(radiograph.pixels).unsqueeze(0)
         return MetaTensor(pixels, affine=affine, meta=_meta(path, radiograph, affine))
+
+    def _file_of(self, image: StudyImage) -> Path:
+        """The file of a single image; anything else is another kind of image than a radiograph."""
+        if image.entries[0].row.format != "DICOM":
+            raise UnsupportedImageError(image.path, f"a {image.entries[0].row.format} file, no radiograph")
+        modality = image.entries[0].row.modality
+        if self.modalities is not None and modality and modality not in self.modalities:
+            raise OtherModalityError(image.path, f"Modality {modality}, accepted are {', '.join(self.modalities)}")
+        files = image.files
+        if len(files) != 1 or len(image.entries) != 1:
+            raise UnsupportedImageError(
+                image.path, f"an image of {len(image.entries)} volumes in {len(files)} files, no radiograph"
+            )
+        return files[0]
 
 
 class LoadRadiographd(MapTransform):
