@@ -146,5 +146,4 @@ def _volume(instances: Mapping[str, Instance], key: SeriesKey, phase: Phase, num
         files=tuple(dict.fromkeys(plane.name for plane in planes)),
         attributes=source.attributes,
         planes=planes,
-        problem=phase.problem,
     )

@@ -48,8 +48,6 @@ class Volume:
     files: tuple[str, ...]
     attributes: Mapping[str, object]
     planes: tuple[Plane, ...]
-    # what looks incomplete, but may be so on purpose
-    problem: str = ""
 
 
 def load_volume(volume: Volume, *, affine_lps_to_ras: bool = True) -> MetaTensor:

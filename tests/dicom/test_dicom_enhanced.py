@@ -10,7 +10,10 @@ from typing import Any
 import highdicom
 import numpy as np
 import pytest
-from grid_series import (
+from pydicom import dcmread
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataset import Dataset
+from series_files import (
     Grid,
     check_placed,
     decimals,
@@ -23,9 +26,6 @@ from grid_series import (
     write_classic,
     write_enhanced,
 )
-from pydicom import dcmread
-from pydicom.datadict import tag_for_keyword
-from pydicom.dataset import Dataset
 
 from seqnorm_monai.dicom.volume import load_volume
 

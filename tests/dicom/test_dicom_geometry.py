@@ -8,7 +8,9 @@ from random import Random
 
 import numpy as np
 import pytest
-from grid_series import (
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from series_files import (
     Grid,
     check_placed,
     expected,
@@ -20,8 +22,6 @@ from grid_series import (
     write_classic,
     write_enhanced,
 )
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from seqnorm_monai.dicom.geometry import GeometryError, position_labels, slice_normal, stack_geometry
 from seqnorm_monai.dicom.volume import load_volume

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pydicom.data
 import pytest
-from grid_series import (
+from pydicom import dcmread
+from pydicom.uid import CTImageStorage
+from series_files import (
     Grid,
     check_placed,
     expected,
@@ -22,8 +24,6 @@ from grid_series import (
     write_classic,
     write_enhanced,
 )
-from pydicom import dcmread
-from pydicom.uid import CTImageStorage
 
 from seqnorm_monai.dicom.errors import DicomReadError
 from seqnorm_monai.dicom.study import StudyReport

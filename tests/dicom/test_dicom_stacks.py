@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from grid_series import Grid, check_placed, only_reason, study, volumes, write_classic
+from series_files import Grid, check_placed, only_reason, study, volumes, write_classic
 
 GRID = Grid()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from grid_series import Grid, check_placed, only_reason, study, volumes, write_classic
+from series_files import Grid, check_placed, only_reason, study, volumes, write_classic
 
 GRID = Grid()
 # Attributes of three phases, in the order of the phases, and what the second is called.
@@ -212,6 +212,13 @@ def test_weighting_is_no_map(tmp_path: Path) -> None:
 def test_volume_of_two_physical_values_is_refused(keyword: str, tmp_path: Path) -> None:
     reason = only_reason(study(write_classic(tmp_path, GRID, each=lambda phase, number: {keyword: 5 + (number > 2)})))
     assert f"({keyword.removeprefix('Diffusion')})" in reason
+
+
+@pytest.mark.parametrize("keyword", ["AcquisitionTime", "ContentTime"])
+def test_times_of_single_slices_are_no_phases(keyword: str, tmp_path: Path) -> None:
+    """Positions scanned one after the other: the second image of one is earlier than the first of the next."""
+    paths = write_classic(tmp_path, GRID, [{}, {}], each=lambda p, n: {keyword: f"1000{2 * n + p:02d}"})
+    assert "nothing tells them apart" in only_reason(study(paths))
 
 
 def test_nothing_to_tell_phases_apart_is_refused(tmp_path: Path) -> None:
