@@ -202,6 +202,14 @@ def test_derived_map_is_a_volume_of_its_own(kind: list[str], tmp_path: Path) -> 
         check_placed(volume, GRID, number)
 
 
+def test_map_of_fewer_slices_refuses_nothing(tmp_path: Path) -> None:
+    """A computed map is no phase: it need not cover what was acquired."""
+    phases = [{"ImageType": ["ORIGINAL", "PRIMARY", "M"]}, {"ImageType": ["DERIVED", "PRIMARY", "M", "ADC"]}]
+    image, derived = volumes(study(write_classic(tmp_path, GRID, phases, skip=[(1, 4)])))
+    check_placed(image, GRID)
+    assert (derived.derived, derived.shape[0]) == ("ADC", 4)
+
+
 def test_weighting_is_no_map(tmp_path: Path) -> None:
     """The third value T1 of an image as acquired is its weighting (PS3.3 section C.8.13.3.1)."""
     (volume,) = volumes(study(write_classic(tmp_path, GRID, [{"ImageType": ["ORIGINAL", "PRIMARY", "T1", "NONE"]}])))
