@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from seqnorm_monai.dicom.errors import SeriesError
@@ -80,8 +81,7 @@ def _read_series(scan: Scan, key: SeriesKey, instances: list[Instance]) -> Serie
             found.volumes += _stack_volumes(scan, by_name, key, stack, number, len(found.volumes))
         except GeometryError as error:
             found.errors.append(_error(stack, str(error)))
-    for instance in instances:
-        scan.records[instance.name] = _record(instance.name, key, found)
+    scan.records |= {record.path: record for record in _records(by_name, key, found)}
     return Series(key[0], key[1], instances[0].modality, tuple(found.volumes), tuple(found.errors))
 
 
@@ -90,14 +90,19 @@ def _error(planes: Sequence[Plane], reason: str) -> SeriesError:
     return SeriesError(names, f"its series is refused: {reason}", _ADVICE)
 
 
-def _record(name: str, key: SeriesKey, found: _Found) -> FileRecord:
+def _records(names: Iterable[str], key: SeriesKey, found: _Found) -> Iterator[FileRecord]:
     """A file is in one volume or error at least, since each of its planes is in one stack."""
-    used = any(name in volume.files for volume in found.volumes)
-    reasons = [text_of(error) for error in found.errors if name in error.files]
-    if not used:
-        return FileRecord(name, "rejected", "; ".join(reasons), key[0], key[1])
-    reason = f"in part, of other frames {'; '.join(reasons)}" if reasons else ""
-    return FileRecord(name, "used", reason, key[0], key[1])
+    used = {name for volume in found.volumes for name in volume.files}
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for error in found.errors:
+        for name in error.files:
+            reasons[name].append(text_of(error))
+    for name in names:
+        reason = "; ".join(reasons[name])
+        if name not in used:
+            yield FileRecord(name, "rejected", reason, key[0], key[1])
+        else:
+            yield FileRecord(name, "used", f"in part, of other frames {reason}" if reason else "", key[0], key[1])
 
 
 def _stack_volumes(
@@ -142,8 +147,8 @@ def _volume(instances: Mapping[str, Instance], key: SeriesKey, phase: Phase, num
         affine=affine,
         spacing=spacing,
         sheared=sheared,
+        problem=phase.problem,
         files=tuple(dict.fromkeys(plane.name for plane in planes)),
         attributes=source.attributes,
         planes=planes,
-        problem=phase.problem,
     )

@@ -44,10 +44,10 @@ class Volume:
     affine: Affine | None
     spacing: tuple[float, float, float] | None
     sheared: bool
+    problem: str
     files: tuple[str, ...]
     attributes: Mapping[str, object]
     planes: tuple[Plane, ...]
-    problem: str = ""
 
 
 def load_volume(volume: Volume, *, affine_lps_to_ras: bool = True) -> MetaTensor:

@@ -159,6 +159,24 @@ def test_physical_attribute_wins_over_one_that_would_mix_it(tmp_path: Path) -> N
         check_placed(volume, GRID, number)
 
 
+def test_physical_attribute_that_one_slice_lacks_still_rules_out(tmp_path: Path) -> None:
+    """One slice has no echo time: the echo cannot divide, but no solution that mixes known echoes counts."""
+    phases = [{"TemporalPositionIdentifier": n} for n in (1, 2)]
+    paths = write_classic(
+        tmp_path,
+        GRID,
+        phases,
+        each=lambda phase, number: {
+            "AcquisitionNumber": phase ^ (number % 2),
+            **({"EchoTime": f"{2 + 3 * phase}"} if (phase, number) != (1, 2) else {}),
+        },
+    )
+    found = volumes(study(paths))
+    assert [volume.phase_label for volume in found] == ["temporal position 1", "temporal position 2"]
+    for number, volume in enumerate(found):
+        check_placed(volume, GRID, number)
+
+
 def test_magnitude_in_three_phases_and_one_phase_image(tmp_path: Path) -> None:
     phases = [{"ImageType": ["ORIGINAL", "PRIMARY", "M"], "AcquisitionNumber": n} for n in (1, 2, 3)]
     phases.append({"ImageType": ["ORIGINAL", "PRIMARY", "P"], "AcquisitionNumber": 1})
@@ -184,6 +202,14 @@ def test_derived_map_is_a_volume_of_its_own(kind: list[str], tmp_path: Path) -> 
         check_placed(volume, GRID, number)
 
 
+def test_map_of_fewer_slices_refuses_nothing(tmp_path: Path) -> None:
+    """A computed map is no phase: it need not cover what was acquired."""
+    phases = [{"ImageType": ["ORIGINAL", "PRIMARY", "M"]}, {"ImageType": ["DERIVED", "PRIMARY", "M", "ADC"]}]
+    image, derived = volumes(study(write_classic(tmp_path, GRID, phases, skip=[(1, 4)])))
+    check_placed(image, GRID)
+    assert (derived.derived, derived.shape[0]) == ("ADC", 4)
+
+
 def test_weighting_is_no_map(tmp_path: Path) -> None:
     """The third value T1 of an image as acquired is its weighting (PS3.3 section C.8.13.3.1)."""
     (volume,) = volumes(study(write_classic(tmp_path, GRID, [{"ImageType": ["ORIGINAL", "PRIMARY", "T1", "NONE"]}])))
@@ -194,6 +220,13 @@ def test_weighting_is_no_map(tmp_path: Path) -> None:
 def test_volume_of_two_physical_values_is_refused(keyword: str, tmp_path: Path) -> None:
     reason = only_reason(study(write_classic(tmp_path, GRID, each=lambda phase, number: {keyword: 5 + (number > 2)})))
     assert f"({keyword.removeprefix('Diffusion')})" in reason
+
+
+@pytest.mark.parametrize("keyword", ["AcquisitionTime", "ContentTime"])
+def test_times_of_single_slices_are_no_phases(keyword: str, tmp_path: Path) -> None:
+    """Positions scanned one after the other: the second image of one is earlier than the first of the next."""
+    paths = write_classic(tmp_path, GRID, [{}, {}], each=lambda p, n: {keyword: f"1000{2 * n + p:02d}"})
+    assert "nothing tells them apart" in only_reason(study(paths))
 
 
 def test_nothing_to_tell_phases_apart_is_refused(tmp_path: Path) -> None:
