@@ -17,7 +17,8 @@ import torch
 from monai.bundle import ConfigParser
 from pydicom.data import get_testdata_file
 
-from seqnorm_monai.layers import ATTENTION_KINDS
+from seqnorm_monai.layers import ATTENTION_KINDS, ATTENTION_PATHS
+from seqnorm_monai.networks import SeqNormViT
 from tests.bundle_tools import CHEST, bundle_command, config, copy_bundle, environment, run_command
 
 # a network and images so small that an epoch takes a second
@@ -49,6 +50,27 @@ def test_default_training_learns(trained: Path) -> None:
     assert sum(losses[-3:]) < 0.85 * sum(losses[1:4])
     assert max(float(row["val_mean_auroc"]) for row in history) > 0.6
     assert list((trained / "output/training/tensorboard").iterdir())
+
+
+@pytest.mark.slow
+def test_fast_paths_keep_their_accuracy_with_trained_weights(trained: Path) -> None:
+    """Against the literal form in float64."""
+    state = torch.load(trained / "models/model.pt", weights_only=True)
+    options = {k: v for k, v in config(CHEST, "train")["network_def"].items() if isinstance(v, int)}
+    x = torch.randn(1, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    x = torch.nn.functional.interpolate(x, size=224, mode="bicubic")
+
+    def gradients(path: str, dtype: torch.dtype) -> torch.Tensor:
+        options.update(num_classes=len(state["head.bias"]), img_size=224)
+        network = SeqNormViT(**options, attention_path=path).to(dtype)
+        network.load_state_dict(state)
+        network.eval()(x.to(dtype)).square().sum().backward()
+        return torch.cat([parameter.grad.flatten().double() for parameter in network.parameters()])
+
+    exact = gradients("literal", torch.float64)
+    errors = {path: float((gradients(path, torch.float32) - exact).norm() / exact.norm()) for path in ATTENTION_PATHS}
+    assert 0 < errors["literal"] < 2e-6
+    assert max(errors.values()) < 3 * errors["literal"], errors
 
 
 @pytest.mark.slow
