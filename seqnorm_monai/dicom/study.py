@@ -147,6 +147,7 @@ def _volume(instances: Mapping[str, Instance], key: SeriesKey, phase: Phase, num
         affine=affine,
         spacing=spacing,
         sheared=sheared,
+        problem=phase.problem,
         files=tuple(dict.fromkeys(plane.name for plane in planes)),
         attributes=source.attributes,
         planes=planes,

@@ -44,6 +44,7 @@ class Volume:
     affine: Affine | None
     spacing: tuple[float, float, float] | None
     sheared: bool
+    problem: str
     files: tuple[str, ...]
     attributes: Mapping[str, object]
     planes: tuple[Plane, ...]
