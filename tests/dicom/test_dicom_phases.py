@@ -25,6 +25,10 @@ TELLING: dict[str, tuple[list[dict[str, Any]], str]] = {
         [{"AcquisitionDateTime": f"2021010{n}100000.5+0100"} for n in (1, 2, 3)],
         "time order 2",
     ),
+    "time zones": (
+        [{"AcquisitionDateTime": f"20210101{t}"} for t in ("100000+0000", "110500+0100", "091000-0100")],
+        "time order 2",
+    ),
     "past midnight": ([{"AcquisitionTime": t} for t in ("235800", "235930", "000105")], "time order 2"),
     "dates": (
         [{"AcquisitionDate": f"2021010{n}", "AcquisitionTime": t} for n, t in ((1, "10"), (1, "22"), (2, "03"))],
