@@ -16,6 +16,8 @@ from seqnorm_monai.dicom.header import Header
 from seqnorm_monai.dicom.quiet import quiet_pydicom
 
 _RECORDS = "DirectoryRecordSequence"
+# Bytes at the start of a file in which its SOP class stands.
+_START = 4096
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,12 @@ class Reference:
 def is_directory_file(path: str | os.PathLike[str]) -> bool:
     """Whether the file is the directory of a medium: SOP class Media Storage Directory Storage."""
     try:
+        with open(path, "rb") as file:
+            # for nearly every file this is all that is read
+            if MediaStorageDirectoryStorage.encode() not in file.read(_START):
+                return False
         header = read_header(path, ())
-    except DicomReadError:
+    except (OSError, DicomReadError):
         return False
     return MediaStorageDirectoryStorage in (header.media_storage_class, header.text("SOPClassUID"))
 

@@ -125,6 +125,11 @@ class BadInstance(Exception):
 
 def read_instance(name: str, path: str | os.PathLike[str]) -> Instance:
     """Scan one file. Raises SetAside, BadInstance, or a DicomReadError of a file whose series is unknown."""
+    with quiet_pydicom():
+        return _read_instance(name, path)
+
+
+def _read_instance(name: str, path: str | os.PathLike[str]) -> Instance:
     header = read_header(path, (*_KEYWORDS, *PRIVATE_TAGS))
     study, series, sop = (header.text(keyword) for keyword in _UIDS[:3])
     try:

@@ -20,6 +20,7 @@ from seqnorm_monai.dicom.instance import Plane
 from seqnorm_monai.dicom.luts import LUT_KEYWORDS, read_modality
 from seqnorm_monai.dicom.pixeldata import EncodedPixels
 from seqnorm_monai.dicom.pixels import LookupTable, Rescale, modality_values
+from seqnorm_monai.dicom.quiet import quiet_pydicom
 
 _KEYWORDS = (*DECODE_KEYWORDS, *LUT_KEYWORDS, *PALETTE_KEYWORDS, "PlanarConfiguration", "SOPInstanceUID")
 # Integers up to this magnitude are exact in float32.
@@ -40,11 +41,12 @@ def load_planes(planes: Sequence[Plane]) -> Pixels:
     shape = (first.rows, first.columns, *([first.channels] if first.channels > 1 else []))
     # empty pages: the memory is taken as the slices come
     pixels = np.empty((len(planes), *shape), np.float32)
-    for path, members in by_file.items():
-        for index, values in _decoded(path, members):
-            if values.shape != shape:
-                raise UnsupportedImageError(path, "the image differs in size from the others of its series")
-            pixels[index] = values
+    with quiet_pydicom():
+        for path, members in by_file.items():
+            for index, values in _decoded(path, members):
+                if values.shape != shape:
+                    raise UnsupportedImageError(path, "the image differs in size from the others of its series")
+                pixels[index] = values
     return pixels
 
 

@@ -13,15 +13,15 @@ from seqnorm_monai.dicom.decode import DECODE_KEYWORDS, PixelLayout, read_layout
 from seqnorm_monai.dicom.errors import OtherModalityError, UnsupportedImageError
 from seqnorm_monai.dicom.files import read_header
 from seqnorm_monai.dicom.header import Header
+from seqnorm_monai.dicom.loading import gray_values
 from seqnorm_monai.dicom.luts import LUT_KEYWORDS, read_modality, read_padding, read_voi
 from seqnorm_monai.dicom.pixels import (
-    Values,
     fill_padding,
     modality_range,
-    modality_values,
     padding_mask,
     presentation_values,
 )
+from seqnorm_monai.dicom.quiet import quiet_pydicom
 
 # In the order of trust: PixelSpacing may be calibrated to the patient, the others are at the detector or the film.
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
@@ -83,10 +83,11 @@ def read_radiograph(
 
     Raises a subclass of DicomReadError.
     """
-    header = read_header(path, _KEYWORDS)
-    layout = read_layout(header)
-    _check_modality(header, modalities)
-    pixels = _pixels(header, layout, apply_voi=apply_voi)
+    with quiet_pydicom():
+        header = read_header(path, _KEYWORDS)
+        layout = read_layout(header)
+        _check_modality(header, modalities)
+        pixels = _pixels(header, layout, apply_voi=apply_voi)
     spacing, source = _spacing(header)
     texts = {field: header.text(keyword) for field, keyword in _DESCRIPTIONS.items()}
     return Radiograph(pixels, spacing, source, transfer_syntax_uid=header.transfer_syntax, **texts)
@@ -108,21 +109,19 @@ def _pixels(header: Header, layout: PixelLayout, *, apply_voi: bool) -> npt.NDAr
     voi = None
     if apply_voi:
         voi = read_voi(header, signed=modality_range(layout.stored_range, modality)[0] < 0)
-    stored: Values = read_stored_values(header, layout).astype(np.float64)
+    stored = read_stored_values(header, layout)
     if apply_voi:
-        values = presentation_values(stored, layout.stored_range, modality, voi, invert=invert)
+        values = presentation_values(
+            stored.astype(np.float64), layout.stored_range, modality, voi, invert=invert
+        ).astype(np.float32)
     else:
-        values = modality_values(stored, layout.stored_range, modality, invert=invert)
+        values = gray_values(header.path, stored, layout, modality, inverted=invert)
     if padding_limits is not None:
         padding = padding_mask(stored, padding_limits)
         if padding.all():
             raise UnsupportedImageError(header.path, "every pixel is padding (PixelPaddingValue)")
         values = fill_padding(values, padding)
-    with np.errstate(over="ignore"):
-        pixels = values.astype(np.float32)
-    if not np.isfinite(pixels).all():
-        raise UnsupportedImageError(header.path, "the rescaled values exceed float32 (RescaleSlope, RescaleIntercept)")
-    return pixels
+    return values
 
 
 def _spacing(header: Header) -> tuple[tuple[float, float], str] | tuple[None, None]:
