@@ -12,6 +12,7 @@ from pydicom.pixels import get_decoder
 from pydicom.uid import (
     UID,
     JPEG2000TransferSyntaxes,
+    JPEGBaseline8Bit,
     JPEGExtended12Bit,
     JPEGLossless,
     JPEGLosslessSV1,
@@ -66,12 +67,18 @@ def _decoders(expected: FrameFormat) -> Iterator[tuple[str, Callable[[bytes, Fra
         # pydicom does not hand it to GDCM, although GDCM decodes it
         yield "GDCM", by_gdcm
     else:
-        if expected.syntax in JPEGLSTransferSyntaxes:
-            # half as fast again as GDCM, which pydicom asks first
-            yield "pyjpegls", lambda frame, expected: by_pydicom(frame, expected, "pyjpegls")
+        if plugin := _faster_plugin(expected.syntax):
+            yield plugin, lambda frame, expected: by_pydicom(frame, expected, plugin)
         yield "pydicom", by_pydicom
     if expected.syntax != RLELossless:
         yield "imagecodecs", by_imagecodecs
+
+
+def _faster_plugin(syntax: UID) -> str:
+    """The plugin that is faster than GDCM, which pydicom asks first; "" if there is none."""
+    if syntax == JPEGBaseline8Bit:
+        return "pillow"
+    return "pyjpegls" if syntax in JPEGLSTransferSyntaxes else ""
 
 
 def by_pydicom(frame: bytes, expected: FrameFormat, plugin: str = "") -> Words:
