@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from pydicom import dcmread
 
 from seqnorm_monai.dicom.__main__ import main
-from seqnorm_monai.dicom.listing import Listing, list_sources
+from seqnorm_monai.dicom.errors import SeriesError
+from seqnorm_monai.dicom.listing import Listing, _refused, check_pixels, list_sources
 from seqnorm_monai.dicom.report import table
 from seqnorm_monai.dicom.rows import letters, plane_of
+from seqnorm_monai.dicom.selection import parse_rules
 from seqnorm_monai.dicom.sources import open_sources
+from seqnorm_monai.dicom.study import Series
 from tests.bundle_tools import environment
 from tests.study_files import SECRETS, mr_slice, save, write_phases
 
@@ -60,7 +66,8 @@ def test_a_series_that_is_refused_has_a_row(tmp_path: Path) -> None:
     assert "between -2.50 and 2.50 mm" in problem and "its series" not in problem
     assert [entry.row for entry in listing.entries] == [used]
     text = table(listing)
-    assert f"refused: {problem}" in text and f"3 files: its series is refused: {problem}" in text
+    assert f"  refused: {problem}" in text and "used, but" not in text
+    assert f"3 files: its series is refused: {problem}" in text
     assert "      bad/" in text and "7 files: 4 used, 3 rejected" in text
 
 
@@ -135,6 +142,57 @@ def test_check_finds_what_the_headers_hide(tmp_path: Path, capsys: pytest.Captur
     (row,) = json.loads(text)["rows"]
     assert row["status"] == "rejected" and row["problems"] and row["shape"] == [5, 6, 4]
     assert not any(secret in text for secret in SECRETS)
+
+
+def test_one_phase_of_a_file_is_beyond_reach(tmp_path: Path) -> None:
+    stored = np.ones((5, 7, 3, 2))
+    stored[0, 0, 0, 1] = 1e39
+    nibabel.save(nibabel.Nifti1Image(stored, np.eye(4)), tmp_path / "a.nii")
+    with open_sources(tmp_path) as sources:
+        listing = list_sources(sources)
+        check_pixels(listing)
+    assert [row.status for row in listing.rows] == ["used", "rejected"]
+    (record,) = listing.files
+    assert record.status == "used" and record.reason.startswith("in part, elsewhere values beyond float32")
+    assert "used, but for a part:\n  1 file: in part" in table(listing)
+
+
+def test_two_headers_of_one_file_of_voxels(tmp_path: Path) -> None:
+    nibabel.save(nibabel.Nifti1Pair(np.ones((5, 7, 3), np.int16), np.eye(4)), tmp_path / "a.hdr")
+    (tmp_path / "a.hdr.gz").write_bytes(gzip.compress((tmp_path / "a.hdr").read_bytes()))
+    listing = listed(tmp_path)
+    assert [(record.path, record.status) for record in listing.files] == [
+        ("a.hdr", "used"),
+        ("a.hdr.gz", "used"),
+        ("a.img", "used"),
+    ]
+
+
+def test_rules_choose_series_and_keep_refusals(tmp_path: Path) -> None:
+    write_phases(tmp_path / "a", SeriesInstanceUID="1.2.3.23", SeriesNumber=1)
+    write_phases(tmp_path / "b", SeriesNumber=2)
+    content = save(mr_slice(np.zeros((6, 5), np.uint16), 0, "1.2.5", SeriesInstanceUID="1.2.4"), tmp_path / "c")
+    with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.write(content, "double")
+        archive.writestr("double", b"other")
+    content.unlink()
+    rules = parse_rules({"selections": [{"conditions": {"SeriesNumber": 2}}]})
+    with open_sources(tmp_path) as sources:
+        listing = list_sources(sources, rules)
+    assert [row.series_number for row in listing.rows] == [2]
+    found = [(record.path, record.status) for record in listing.files if not record.path.startswith("a/")]
+    assert found == [
+        *((f"b/I{index}", "used") for index in range(4)),
+        ("z.zip", "set_aside"),
+        ("z.zip/double", "set_aside"),
+        ("z.zip/double", "rejected"),
+    ]
+
+
+def test_what_is_refused_in_part_is_counted() -> None:
+    """A file of several stacks, one of them refused: it is used, and has a row of its refusal."""
+    error = SeriesError(["a", "b"], "its series is refused: a slice is missing")
+    assert _refused([], Series("1.2", "1.3", "MR", (), (error,))) == (2, ("a slice is missing",))
 
 
 def test_a_reader_of_the_table_may_leave(tmp_path: Path) -> None:

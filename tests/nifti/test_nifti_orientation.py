@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from nifti_files import AFFINE, Make, header_of, ramp, refusal, same_as_monai
 
-from seqnorm_monai.nifti import read_nifti
+from seqnorm_monai.nifti import load_nifti, read_nifti
 
 OBLIQUE = nibabel.quaternions.quat2mat([0.9, 0.3, -0.2, 0.24]) @ np.diag([1.5, 0.5, -2.0])
 
@@ -77,6 +77,7 @@ def test_no_orientation(make_nifti: Make) -> None:
     path = header_of(make_nifti(ramp("u1")), change)
     (volume,) = read_nifti(path)
     assert volume.orientation_source == "pixdim" and "not stated" in volume.notes[0]
+    assert load_nifti(volume).meta["has_geometry"] is False
     np.testing.assert_array_equal(volume.affine, np.diag([1.5, 0.5, 2, 1]))
     assert "no place" in refusal(header_of(path, lambda header: header["pixdim"].__setitem__(2, 0)))
 
