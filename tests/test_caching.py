@@ -12,10 +12,11 @@ import torch
 from monai.data import CacheDataset, MetaTensor
 from monai.transforms import Compose, RandScaleIntensityd, ScaleIntensityRanged
 
-from seqnorm_monai import caching, transforms
+from seqnorm_monai import caching
 from seqnorm_monai.caching import CachedDataset
 from seqnorm_monai.dicom import RadiographHeader, write_radiograph
 from seqnorm_monai.transforms import LoadRadiographd
+from seqnorm_monai.transforms import radiograph as transforms
 
 COUNT = 5
 

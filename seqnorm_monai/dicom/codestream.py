@@ -14,6 +14,8 @@ _STANDALONE = frozenset(range(0xD0, 0xD9)) | {0x01}
 _JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
 # Writers pad the last fragment, with more than the one byte that makes it even.
 _TAIL = 64
+# 16 numbers of 32 bits, PS3.5 annex G.5
+_RLE_HEADER = 64
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,22 @@ def has_end_marker(frame: bytes) -> bool:
     Both forbid these two bytes within coded data, so that a stream that was cut off does not have them near its end.
     """
     return _END in frame[-_TAIL:]
+
+
+def rle_problem(frame: bytes, segments: int) -> str:
+    """What is wrong with the header of an RLE frame of so many segments (PS3.5 annex G.5), "" if nothing is.
+
+    Sixteen numbers of 32 bits: how many segments there are, one for each byte of a pixel, and where each begins.
+    """
+    if len(frame) < _RLE_HEADER:
+        return "shorter than its header"
+    count, *offsets = struct.unpack_from("<16L", frame)
+    if count != segments:
+        return f"{count} segments instead of {segments}"
+    begins = offsets[:count]
+    if begins[0] != _RLE_HEADER or begins != sorted(set(begins)) or begins[-1] >= len(frame):
+        return "its segments do not follow each other"
+    return ""
 
 
 def frame_info(frame: bytes) -> FrameInfo | None:

@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 from pydicom.encaps import encapsulate
 from pydicom.pixels import apply_color_lut, convert_color_space, get_decoder
-from pydicom.uid import UID, RLELossless
+from pydicom.uid import UID, JPEGBaseline8Bit, JPEGExtended12Bit, RLELossless
 
-from seqnorm_monai.dicom.codestream import frame_info
+from seqnorm_monai.dicom.codestream import frame_info, rle_problem
 from seqnorm_monai.dicom.decode import MAX_COMPRESSED_PIXELS, PixelLayout, decode_stored_values
 from seqnorm_monai.dicom.errors import PixelDecodeError, UnsupportedImageError
 from seqnorm_monai.dicom.header import Header
@@ -86,6 +86,8 @@ def _compressed(header: Header, layout: PixelLayout, frame: bytes, space: str) -
     if syntax == RLELossless:
         if layout.size * 3 > 64 * len(frame):
             raise PixelDecodeError(header.path, "too few compressed bytes for an image of this size")
+        if problem := rle_problem(frame, 3 * layout.bits_allocated // 8):
+            raise PixelDecodeError(header.path, f"a damaged RLE frame: {problem}")
     else:
         info = frame_info(frame)
         if info is None:
@@ -106,6 +108,8 @@ def _compressed(header: Header, layout: PixelLayout, frame: bytes, space: str) -
                 bits_stored=layout.bits_stored,
                 pixel_representation=0,
                 pixel_keyword="PixelData",
+                # Not GDCM, which pydicom asks first: damaged streams end the process.
+                decoding_plugin="pillow" if syntax in (JPEGBaseline8Bit, JPEGExtended12Bit) else "",
             )
     # whatever a decoder raises on damaged data, without its text; a panic of one written in Rust is no Exception
     except BaseException as error:

@@ -14,6 +14,7 @@ from seqnorm_monai.dicom.pixeldata import open_pixel_data
 
 _ITEM = struct.Struct("<HHL")
 _ITEM_TAG = (0xFFFE, 0xE000)
+_PIXEL_DATA = (0x7FE0, 0x0010)
 
 
 def check_complete(header: Header, native_size: int) -> None:
@@ -32,6 +33,20 @@ def check_complete(header: Header, native_size: int) -> None:
             raise PixelDecodeError(
                 header.path, f"the pixel data are cut off: {min(left, length)} bytes instead of {native_size}"
             )
+        else:
+            file.seek(length, os.SEEK_CUR)
+        _check_end(header, file)
+
+
+def _check_end(header: Header, file: BinaryIO) -> None:
+    """Elements stand in the order of their tags: behind the pixels there is the end, or a higher tag."""
+    start = file.read(4)
+    if len(start) < 4:
+        return
+    tag = struct.unpack("<HH" if header.little_endian else ">HH", start)
+    # an archive may pad the file with zeros
+    if (0, 0) < tag <= _PIXEL_DATA:
+        raise PixelDecodeError(header.path, "another element, or a second image, stands where the pixel data end")
 
 
 def _check_items(header: Header, file: BinaryIO) -> None:

@@ -20,7 +20,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from seqnorm_monai.dicom.codestream import FrameInfo, frame_info, has_end_marker
+from seqnorm_monai.dicom.codestream import FrameInfo, frame_info, has_end_marker, rle_problem
 from seqnorm_monai.dicom.decoders import FrameFormat, NoDecoderError, decode_frame
 from seqnorm_monai.dicom.errors import PixelDecodeError, UnsupportedImageError
 from seqnorm_monai.dicom.header import Header
@@ -178,6 +178,8 @@ def _decode_compressed(header: Header, frame: bytes, layout: PixelLayout, transf
         # Each byte of a PackBits run yields at most 64 (PS3.5 section G.3).
         if layout.size > 64 * len(frame):
             raise PixelDecodeError(header.path, "too few compressed bytes for an image of this size")
+        if problem := rle_problem(frame, layout.bits_allocated // 8):
+            raise PixelDecodeError(header.path, f"a damaged RLE frame: {problem}")
         words = _run_decoder(header, frame, layout, transfer_syntax, layout.bits_allocated, layout.bits_allocated)
         return _significant_bits(words.view(f"u{words.itemsize}"), layout)
     info = _checked_info(header, frame, layout)

@@ -63,22 +63,19 @@ def decode_frame(frame: bytes, expected: FrameFormat) -> Words:
 
 
 def _decoders(expected: FrameFormat) -> Iterator[tuple[str, Callable[[bytes, FrameFormat], Words]]]:
-    if expected.syntax == JPEGExtended12Bit and expected.precision > 8:
+    if expected.syntax == JPEGBaseline8Bit:
+        # Not GDCM, which pydicom asks first: it is several times slower, and damaged streams end the process.
+        yield "pillow", lambda frame, expected: by_pydicom(frame, expected, "pillow")
+    elif expected.syntax == JPEGExtended12Bit and expected.precision > 8:
         # pydicom does not hand it to GDCM, although GDCM decodes it
         yield "GDCM", by_gdcm
     else:
-        if plugin := _faster_plugin(expected.syntax):
-            yield plugin, lambda frame, expected: by_pydicom(frame, expected, plugin)
+        if expected.syntax in JPEGLSTransferSyntaxes:
+            # half as fast again as GDCM
+            yield "pyjpegls", lambda frame, expected: by_pydicom(frame, expected, "pyjpegls")
         yield "pydicom", by_pydicom
     if expected.syntax != RLELossless:
         yield "imagecodecs", by_imagecodecs
-
-
-def _faster_plugin(syntax: UID) -> str:
-    """The plugin that is faster than GDCM, which pydicom asks first; "" if there is none."""
-    if syntax == JPEGBaseline8Bit:
-        return "pillow"
-    return "pyjpegls" if syntax in JPEGLSTransferSyntaxes else ""
 
 
 def by_pydicom(frame: bytes, expected: FrameFormat, plugin: str = "") -> Words:

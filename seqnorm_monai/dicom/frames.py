@@ -36,6 +36,13 @@ _PHASE_MACROS = (
     "CTXRayDetailsSequence",
     *_FRAME_TYPES,
 )
+# fields of a plane that all frames have, or none
+_REQUIRED = {
+    "position": "ImagePositionPatient",
+    "orientation": "ImageOrientationPatient",
+    "spacing": "PixelSpacing",
+    "rescale": "RescaleSlope (PixelValueTransformationSequence)",
+}
 # The direction of a diffusion gradient lies one sequence deeper.
 _DEEPER = "DiffusionGradientDirectionSequence"
 # dimensions that say where a frame is, not when or how it was taken
@@ -83,7 +90,16 @@ def read_frame_groups(header: Header, frames: int, image_type: tuple[str, ...]) 
         values = with_image_type({**everywhere, **common.values, **own.values}, kind)
         absent = dict.fromkeys(("position", "orientation", "spacing", "thickness", "rescale")) | {"stack": ""}
         planes.append({**absent, **common.fields, **own.fields, "image_type": kind, "phase": values})
+    _check_everywhere(header, planes)
     return planes
+
+
+def _check_everywhere(header: Header, planes: Sequence[dict[str, Any]]) -> None:
+    """A macro is shared or stands in every frame (PS3.3 section C.7.6.16.1.1): where one lacks it, it was lost."""
+    for name, called in _REQUIRED.items():
+        absent = sum(plane[name] is None for plane in planes)
+        if 0 < absent < len(planes):
+            raise UnsupportedImageError(header.path, f"{absent} of {len(planes)} frames have no {called}")
 
 
 def _read_group(group: Header, dimensions: Sequence[str]) -> _Group:

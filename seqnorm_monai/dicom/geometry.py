@@ -122,7 +122,8 @@ def _check_spacing(values: Vector) -> None:
     mean = float(values[-1] - values[0]) / (len(values) - 1)
     if np.abs(steps - mean).max() <= max(UNIFORM_MM, UNIFORM_RELATIVE * mean):
         return
-    usual = float(np.median(steps))
+    # the lower of two medians: of few slices one may be missing
+    usual = float(np.sort(steps)[(len(steps) - 1) // 2])
     at = int(steps.argmax())
     ends = f"between {values[at]:.2f} and {values[at + 1]:.2f} mm"
     missing = round(steps[at] / usual) - 1

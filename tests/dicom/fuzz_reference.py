@@ -74,7 +74,9 @@ def _decoded(dataset: pydicom.FileDataset) -> np.ndarray:
     # one frame, and none of pydicom's own decoders knows 12 bits
     if dataset.file_meta.TransferSyntaxUID == JPEGExtended12Bit:
         return imagecodecs.jpeg_decode(get_frame(dataset.PixelData, 0, number_of_frames=1))
-    return pixel_array(dataset)
+    # Every decoder makes something else of a damaged stream, which nothing in it gives away: the one that is ours.
+    same = dataset.file_meta.TransferSyntaxUID == JPEGBaseline8Bit
+    return pixel_array(dataset, decoding_plugin="pillow" if same else "")
 
 
 def _frame(dataset: pydicom.FileDataset, frame: int, stored: np.ndarray) -> Frame:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from pydicom.encaps import encapsulate, encapsulate_extended
+from pydicom.pixels.encoders import RLELosslessEncoder
 from pydicom.uid import (
     UID,
     HTJ2KLossless,
@@ -24,6 +26,7 @@ from pydicom.uid import (
 )
 
 from seqnorm_monai.dicom import PixelDecodeError, decoders
+from seqnorm_monai.dicom.codestream import rle_problem
 from seqnorm_monai.dicom.sources import SourceFile
 from seqnorm_monai.dicom.study import read_studies
 from seqnorm_monai.dicom.volume import load_volume
@@ -31,6 +34,10 @@ from tests.study_files import mr_slice, save
 
 imagecodecs = pytest.importorskip("imagecodecs", reason="needs imagecodecs to encode")
 Encode = Callable[[np.ndarray], bytes]
+RLE_OPTIONS: dict[str, Any] = {
+    **{"rows": 37, "columns": 43, "samples_per_pixel": 1, "number_of_frames": 1, "pixel_representation": 0},
+    **{"bits_allocated": 16, "bits_stored": 16, "photometric_interpretation": "MONOCHROME2"},
+}
 JPEG2000Lossy, HTJ2KLossy = UID("1.2.840.10008.1.2.4.91"), UID("1.2.840.10008.1.2.4.203")
 # syntax -> encoder, bits, largest difference
 CODECS: dict[str, tuple[UID, Encode, int, int]] = {
@@ -151,17 +158,46 @@ def test_a_decoder_that_returns_another_size_is_passed_over(monkeypatch: pytest.
 
 
 def test_rle_frames(tmp_path: Path) -> None:
-    from pydicom import dcmread
-
     frames = frames_of(16)
-    path = write(tmp_path / "x.dcm", frames, [b"\0\0"] * 3, UID(JPEGLSLossless), 16, how="one")
-    dataset = dcmread(path)
-    dataset.PixelData = frames.astype("<u2").tobytes()
-    dataset["PixelData"].VR = "OW"
-    dataset.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.1")
-    dataset.compress(RLELossless, generate_instance_uid=False)
-    dataset.save_as(path)
+    encoded = [RLELosslessEncoder.encode(frame, **RLE_OPTIONS) for frame in frames]
+    path = write(tmp_path / "x.dcm", frames, encoded, UID(RLELossless), 16, how="one")
     np.testing.assert_array_equal(read(path), frames)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "problem"),
+    [
+        (0, 3, "3 segments instead of 2"),
+        (4, 70, "its segments do not follow each other"),
+        (8, 64, "its segments do not follow each other"),
+        (8, 10**6, "its segments do not follow each other"),
+    ],
+)
+def test_rle_headers_that_decoders_accept(tmp_path: Path, place: int, value: int, problem: str) -> None:
+    """They give other pixels without a word."""
+    frames = frames_of(16)
+    encoded = [RLELosslessEncoder.encode(frame, **RLE_OPTIONS) for frame in frames]
+    encoded[1] = encoded[1][:place] + value.to_bytes(4, "little") + encoded[1][place + 4 :]
+    path = write(tmp_path / "x.dcm", frames, encoded, UID(RLELossless), 16, how="one")
+    with pytest.raises(PixelDecodeError, match=f"a damaged RLE frame: {problem}"):
+        read(path)
+    assert rle_problem(bytes(10), 1) == "shorter than its header"
+
+
+def test_a_second_image_behind_the_first_is_refused(tmp_path: Path) -> None:
+    """A piece of the file that stands there twice: nobody can tell which of the two is right."""
+    values = np.arange(30, dtype=np.uint16).reshape(5, 6)
+    path = save(mr_slice(values, 0, "1.2.3.51"), tmp_path / "x.dcm")
+    data = path.read_bytes()
+    place = data.index(b"\xe0\x7f\x10\0")
+    path.write_bytes(data + data[place:])
+    report = read_studies([SourceFile("x", path)])
+    assert report.files[0].reason == "another element, or a second image, stands where the pixel data end"
+    for harmless in (bytes(6), b"\xfc\xff\xfc\xffOB\0\0\x02\0\0\0ab"):
+        path.write_bytes(data + harmless)
+        np.testing.assert_array_equal(
+            load_volume(read_studies([SourceFile("x", path)]).volumes[0])[0].numpy().T, values
+        )
 
 
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

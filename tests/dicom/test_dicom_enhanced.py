@@ -180,13 +180,22 @@ def test_number_of_groups_that_is_not_that_of_the_frames_is_refused(tmp_path: Pa
     assert "4 functional groups for 5 frames" in only_reason(study([path]))
 
 
-def test_geometry_is_never_taken_as_absent(tmp_path: Path) -> None:
-    """One frame of five without its position: not four frames and one more."""
-    path = write_enhanced(tmp_path / "e.dcm", GRID)
+@pytest.mark.parametrize(
+    ("macro", "lost"),
+    [
+        ("PlanePositionSequence", "ImagePositionPatient"),
+        ("PlaneOrientationSequence", "ImageOrientationPatient"),
+        ("PixelMeasuresSequence", "PixelSpacing"),
+        ("PixelValueTransformationSequence", "RescaleSlope (PixelValueTransformationSequence)"),
+    ],
+)
+def test_geometry_and_rescale_are_never_taken_as_absent(macro: str, lost: str, tmp_path: Path) -> None:
+    """One frame of five without its macro: not four frames and one more, nor a frame on another scale."""
+    path = write_enhanced(tmp_path / "e.dcm", GRID, shared=False)
     dataset = dcmread(path)
-    del dataset.PerFrameFunctionalGroupsSequence[2].PlanePositionSequence
+    delattr(dataset.PerFrameFunctionalGroupsSequence[2], macro)
     dataset.save_as(path)
-    assert "others have none" in only_reason(study([path]))
+    assert only_reason(study([path])).startswith(f"1 of 5 frames have no {lost}")
 
 
 def test_tilted_gantry_keeps_its_shear(tmp_path: Path) -> None:

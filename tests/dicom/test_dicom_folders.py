@@ -100,14 +100,14 @@ def test_values_and_places_of_nested_and_mixed_series(tmp_path: Path) -> None:
 
 
 def test_a_missing_slice_is_named(tmp_path: Path) -> None:
-    paths = write_classic(tmp_path, random_values(1, (5, 6, 7)))
-    paths[0, 3].unlink()
+    paths = write_classic(tmp_path, random_values(1, (5, 6, 4)))
+    paths[0, 2].unlink()
     report = read(tmp_path)
-    assert statuses(report) == {"rejected": 6}
+    assert statuses(report) == {"rejected": 3}
     (series,) = report.series
     (error,) = series.errors
     assert isinstance(error, SeriesError)
-    assert error.reason == ("its series is refused: 1 slice missing between 0.00 and 5.00 mm, usual distance 2.50 mm")
+    assert error.reason == ("its series is refused: 1 slice missing between -2.50 and 2.50 mm, usual distance 2.50 mm")
     assert set(error.files) == {record.path for record in report.files}
 
 
