@@ -22,6 +22,7 @@ READERS = ("ITKReader", "PydicomReader")
 FIRST, WORKERS, DISK, MEMORY = "first epoch", "first epoch, 2 workers", "second epoch, disk", "second epoch, memory"
 COLUMNS = ("case", "sources", "megabytes", "reader", "equal", "seconds_median", "seconds_min", "seconds_max")
 COLUMNS += ("times_ours", "repeats")
+_WORKER_ITEMS = 8
 Row = dict[str, str]
 
 
@@ -87,11 +88,18 @@ def _epochs(case: ReadingCase, folder: Path) -> dict[str, Callable[[], float]]:
         with tempfile.TemporaryDirectory(dir=folder) as empty:
             return epoch(CachedDataset(case.items, [case.transform], cache_rate=0, cache_dir=empty, progress=False))
 
-    # the processes are started once, as they are for a training of many epochs
-    loader = DataLoader(Dataset(case.items, case.transform), num_workers=2, batch_size=1, persistent_workers=True)
+    # enough items for both processes, which are started once, as for a training of many epochs
+    times = -(-_WORKER_ITEMS // len(case.items))
+    loader = DataLoader(
+        Dataset(case.items * times, case.transform),
+        num_workers=2,
+        batch_size=1,
+        collate_fn=list,
+        persistent_workers=True,
+    )
 
     def workers() -> float:
-        return seconds_of(lambda: sum(1 for _ in loader), "cpu")
+        return seconds_of(lambda: sum(1 for _ in loader), "cpu") / times
 
     return {FIRST: first, WORKERS: workers, DISK: lambda: epoch(kept), MEMORY: lambda: epoch(memory)}
 
