@@ -184,6 +184,16 @@ def test_rle_headers_that_decoders_accept(tmp_path: Path, place: int, value: int
     assert rle_problem(bytes(10), 1) == "shorter than its header"
 
 
+def test_a_file_cut_off_within_a_frame_is_refused_by_its_header_scan(tmp_path: Path) -> None:
+    frames = frames_of(16)
+    path = write(
+        tmp_path / "x.dcm", frames, [CODECS["JPEG-LS"][1](f) for f in frames], UID(JPEGLSLossless), 16, how="one"
+    )
+    path.write_bytes(path.read_bytes()[:-50])
+    (record,) = read_studies([SourceFile("x", path)]).files
+    assert (record.status, record.reason) == ("rejected", "the compressed pixel data are cut off within a fragment")
+
+
 def test_a_second_image_behind_the_first_is_refused(tmp_path: Path) -> None:
     """A piece of the file that stands there twice: nobody can tell which of the two is right."""
     values = np.arange(30, dtype=np.uint16).reshape(5, 6)
