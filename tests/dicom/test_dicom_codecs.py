@@ -200,9 +200,10 @@ def test_a_second_image_behind_the_first_is_refused(tmp_path: Path) -> None:
     path = save(mr_slice(values, 0, "1.2.3.51"), tmp_path / "x.dcm")
     data = path.read_bytes()
     place = data.index(b"\xe0\x7f\x10\0")
-    path.write_bytes(data + data[place:])
-    report = read_studies([SourceFile("x", path)])
-    assert report.files[0].reason == "another element, or a second image, stands where the pixel data end"
+    for behind in (data[place:], data, bytes(9) + data):
+        path.write_bytes(data + behind)
+        report = read_studies([SourceFile("x", path)])
+        assert report.files[0].reason == "another element, or a second image, stands where the pixel data end"
     for harmless in (bytes(6), b"\xfc\xff\xfc\xffOB\0\0\x02\0\0\0ab"):
         path.write_bytes(data + harmless)
         np.testing.assert_array_equal(
