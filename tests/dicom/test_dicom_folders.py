@@ -212,6 +212,13 @@ def test_damage_that_the_header_does_not_show(tmp_path: Path) -> None:
         load_volume(report.volumes[0])
 
 
+def test_slices_that_lost_their_common_frame_of_reference_are_refused(tmp_path: Path) -> None:
+    write_classic(tmp_path, random_values(1), attributes=lambda p, z: {"FrameOfReferenceUID": f"1.2.3.4.{z}"})
+    report = read(tmp_path)
+    assert statuses(report) == {"rejected": 4}
+    assert "4 slices, each with a FrameOfReferenceUID of its own" in report.files[0].reason
+
+
 def test_files_without_uids_stand_alone(tmp_path: Path) -> None:
     paths = write_classic(tmp_path, random_values(1))
     for path in paths.values():
