@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +20,7 @@ from pydicom.uid import (
 )
 
 from seqnorm_monai.dicom.codestream import FrameInfo, frame_info, has_end_marker, rle_problem
-from seqnorm_monai.dicom.decoders import FrameFormat, NoDecoderError, decode_frame
+from seqnorm_monai.dicom.decoders import FrameFormat, NoDecoderError, decode_frame, has_imagecodecs
 from seqnorm_monai.dicom.errors import PixelDecodeError, UnsupportedImageError
 from seqnorm_monai.dicom.header import Header
 from seqnorm_monai.dicom.pixeldata import EncodedPixels, no_pixel_data, read_encoded_pixels
@@ -31,6 +30,13 @@ StoredValues = npt.NDArray[np.integer]
 # 16384 x 16384. A compressed frame of a few bytes can claim any size; no radiograph comes near this one.
 MAX_COMPRESSED_PIXELS = 2**28
 _ALLOCATED = (8, 16, 32)
+# PS3.6 annex A, later than pydicom's dictionary
+_UNKNOWN_TO_PYDICOM = {
+    "1.2.840.10008.1.2.4.110": "JPEG XL Lossless",
+    "1.2.840.10008.1.2.4.111": "JPEG XL JPEG Recompression",
+    "1.2.840.10008.1.2.4.112": "JPEG XL",
+    "1.2.840.10008.1.2.8.1": "Deflated Image Frame Compression",
+}
 _LOSSLESS = (JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless, HTJ2KLossless, HTJ2KLosslessRPCL)
 
 DECODE_KEYWORDS = (
@@ -114,19 +120,32 @@ def read_stored_values(header: Header, layout: PixelLayout) -> StoredValues:
 
 def decode_stored_values(header: Header, layout: PixelLayout, encoded: EncodedPixels) -> StoredValues:
     """The same for one frame whose bytes were already found."""
-    if not header.transfer_syntax:
-        if encoded.encapsulated:
-            raise UnsupportedImageError(header.path, "compressed pixel data without a TransferSyntaxUID")
+    transfer_syntax = check_transfer_syntax(header, encoded)
+    if not transfer_syntax:
         return _decode_native(encoded, layout, header.little_endian)
-    if header.transfer_syntax not in AllTransferSyntaxes:
-        raise UnsupportedImageError(header.path, "an unknown TransferSyntaxUID")
-    transfer_syntax = UID(header.transfer_syntax)
-    if transfer_syntax.is_encapsulated != encoded.encapsulated:
-        form = "compressed" if encoded.encapsulated else "native"
-        raise UnsupportedImageError(header.path, f"{form} pixel data under the transfer syntax {transfer_syntax.name}")
     if not encoded.encapsulated:
         return _decode_native(encoded, layout, header.transfer_syntax != ExplicitVRBigEndian)
     return _decode_compressed(header, encoded.data, layout, transfer_syntax)
+
+
+def check_transfer_syntax(header: Header, encoded: EncodedPixels) -> UID:
+    """The transfer syntax, "" where a native file has none.
+
+    Raises UnsupportedImageError if it is unknown or the pixels contradict it.
+    """
+    if not header.transfer_syntax:
+        if encoded.encapsulated:
+            raise UnsupportedImageError(header.path, "compressed pixel data without a TransferSyntaxUID")
+        return UID("")
+    transfer_syntax = UID(header.transfer_syntax)
+    if transfer_syntax not in AllTransferSyntaxes:
+        name = _UNKNOWN_TO_PYDICOM.get(transfer_syntax, transfer_syntax.name)
+        what = "an unknown TransferSyntaxUID" if name == transfer_syntax else f"the transfer syntax {name} is not read"
+        raise UnsupportedImageError(header.path, what, "convert it to Explicit VR Little Endian")
+    if transfer_syntax.is_encapsulated != encoded.encapsulated:
+        form = "compressed" if encoded.encapsulated else "native"
+        raise UnsupportedImageError(header.path, f"{form} pixel data under the transfer syntax {transfer_syntax.name}")
+    return transfer_syntax
 
 
 def _required(header: Header, keyword: str) -> int:
@@ -180,11 +199,11 @@ def _decode_compressed(header: Header, frame: bytes, layout: PixelLayout, transf
             raise PixelDecodeError(header.path, "too few compressed bytes for an image of this size")
         if problem := rle_problem(frame, layout.bits_allocated // 8):
             raise PixelDecodeError(header.path, f"a damaged RLE frame: {problem}")
-        words = _run_decoder(header, frame, layout, transfer_syntax, layout.bits_allocated, layout.bits_allocated)
+        words = run_decoder(header, frame, layout, transfer_syntax, layout.bits_allocated, layout.bits_allocated)
         return _significant_bits(words.view(f"u{words.itemsize}"), layout)
     info = _checked_info(header, frame, layout)
     allocated = next(bits for bits in _ALLOCATED if info.precision <= bits)
-    values = _run_decoder(header, frame, layout, transfer_syntax, allocated, info.precision)
+    values = run_decoder(header, frame, layout, transfer_syntax, allocated, info.precision)
     low, high = layout.stored_range
     if values.min() < low or values.max() > high:
         if transfer_syntax in _LOSSLESS:
@@ -211,14 +230,23 @@ def _checked_info(header: Header, frame: bytes, layout: PixelLayout) -> FrameInf
     return info
 
 
-def _run_decoder(
-    header: Header, frame: bytes, layout: PixelLayout, transfer_syntax: UID, bits_allocated: int, precision: int
+def run_decoder(
+    header: Header,
+    frame: bytes,
+    layout: PixelLayout,
+    transfer_syntax: UID,
+    bits_allocated: int,
+    precision: int,
+    samples: int = 1,
 ) -> StoredValues:
-    expected = FrameFormat(transfer_syntax, layout.rows, layout.columns, bits_allocated, precision, layout.signed)
+    """`decode_frame`, whose failure becomes a PixelDecodeError of the file."""
+    expected = FrameFormat(
+        transfer_syntax, layout.rows, layout.columns, bits_allocated, precision, layout.signed, samples
+    )
     try:
         return decode_frame(frame, expected)
     except NoDecoderError as error:
-        advice = "" if find_spec("imagecodecs") else "pip install imagecodecs for one more decoder"
+        advice = "" if has_imagecodecs() else "pip install imagecodecs for one more decoder"
         raise PixelDecodeError(
             header.path, f"{transfer_syntax.name} pixel data cannot be decoded ({error})", advice
         ) from None

@@ -1,28 +1,34 @@
-"""One compressed grayscale frame through the decoders that are installed, in turn, until one succeeds."""
+"""One compressed frame through the decoders that are installed, in turn, until one succeeds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
+from io import BytesIO
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
 from pydicom.uid import (
+    HTJ2K,
     UID,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
     JPEG2000TransferSyntaxes,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
-    JPEGLossless,
-    JPEGLosslessSV1,
     JPEGLSTransferSyntaxes,
     JPEGTransferSyntaxes,
     RLELossless,
 )
 
 from seqnorm_monai.dicom.quiet import quiet_pydicom
+from seqnorm_monai.dicom.stream_colour import libjpeg_takes_for_ybr
 
+HTJ2K_SYNTAXES = (HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K)
 Words = npt.NDArray[np.integer]
 
 
@@ -40,10 +46,18 @@ class FrameFormat:
     bits: int
     precision: int
     signed: bool
+    samples: int = 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.rows, self.columns) if self.samples == 1 else (self.rows, self.columns, self.samples)
 
 
 def decode_frame(frame: bytes, expected: FrameFormat) -> Words:
-    """The samples of a frame (rows, columns), sign-extended where they are signed. Raises NoDecoderError."""
+    """The samples of a frame (rows, columns[, samples]), sign-extended where they are signed.
+
+    Colours are in the space of the stream; only the component transform of JPEG 2000 is undone. Raises NoDecoderError.
+    """
     failures = []
     for name, decoder in _decoders(expected):
         try:
@@ -56,30 +70,39 @@ def decode_frame(frame: bytes, expected: FrameFormat) -> Words:
                 raise
             failures.append(f"{name}: {type(error).__name__}")
             continue
-        if values.shape == (expected.rows, expected.columns) and values.dtype.kind in "iu":
+        if values.shape == expected.shape and values.dtype.kind in "iu":
             return values
         failures.append(f"{name}: an image of another size")
     raise NoDecoderError(", ".join(failures))
 
 
 def _decoders(expected: FrameFormat) -> Iterator[tuple[str, Callable[[bytes, FrameFormat], Words]]]:
-    if expected.syntax == JPEGBaseline8Bit:
-        # Not GDCM, which pydicom asks first: it is several times slower, and damaged streams end the process.
-        yield "pillow", lambda frame, expected: by_pydicom(frame, expected, "pillow")
-    elif expected.syntax == JPEGExtended12Bit and expected.precision > 8:
-        # pydicom does not hand it to GDCM, although GDCM decodes it
-        yield "GDCM", by_gdcm
-    else:
-        if expected.syntax in JPEGLSTransferSyntaxes:
-            # half as fast again as GDCM
-            yield "pyjpegls", lambda frame, expected: by_pydicom(frame, expected, "pyjpegls")
-        yield "pydicom", by_pydicom
-    if expected.syntax != RLELossless:
+    """Never GDCM, which pydicom asks first, where another decoder is installed.
+
+    It is the slowest of them, and of a hundred damaged streams some end the process, whatever the codec.
+    """
+    syntax = expected.syntax
+    if syntax in JPEGTransferSyntaxes:
+        lossy = syntax in (JPEGBaseline8Bit, JPEGExtended12Bit)
+        if lossy and expected.precision == 8:
+            yield "pillow", by_pillow
+        elif not has_imagecodecs():
+            yield "GDCM", by_gdcm
+    elif syntax in JPEGLSTransferSyntaxes:
+        yield "pyjpegls", by_pydicom
+    elif syntax in (*JPEG2000TransferSyntaxes, *HTJ2K_SYNTAXES, RLELossless):
+        yield "pylibjpeg", by_pydicom
+    if syntax != RLELossless:
         yield "imagecodecs", by_imagecodecs
 
 
-def by_pydicom(frame: bytes, expected: FrameFormat, plugin: str = "") -> Words:
-    """With the first of pydicom's plugins that succeeds, or the one named.
+def has_imagecodecs() -> bool:
+    """Whether the optional package is installed."""
+    return find_spec("imagecodecs") is not None
+
+
+def by_pydicom(frame: bytes, expected: FrameFormat) -> Words:
+    """With pydicom and its plugin pylibjpeg, or pyjpegls.
 
     By pydicom's defaults the values come sign-extended, also where a stream cannot say that they are signed.
     """
@@ -88,20 +111,34 @@ def by_pydicom(frame: bytes, expected: FrameFormat, plugin: str = "") -> Words:
         rows=expected.rows,
         columns=expected.columns,
         number_of_frames=1,
-        samples_per_pixel=1,
-        # MONOCHROME1 and 2 are decoded alike, polarity comes later.
-        photometric_interpretation="MONOCHROME2",
+        samples_per_pixel=expected.samples,
+        # MONOCHROME1 and 2 are decoded alike, polarity comes later, and so do colour spaces.
+        photometric_interpretation="MONOCHROME2" if expected.samples == 1 else "RGB",
+        **({} if expected.samples == 1 else {"planar_configuration": 0}),
         bits_allocated=expected.bits,
         bits_stored=expected.precision,
         pixel_representation=int(expected.signed),
         pixel_keyword="PixelData",
-        decoding_plugin=plugin,
+        decoding_plugin="pyjpegls" if expected.syntax in JPEGLSTransferSyntaxes else "pylibjpeg",
+        raw=True,
     )
     return values
 
 
+def by_pillow(frame: bytes, expected: FrameFormat) -> Words:
+    """Lossy JPEG of 8 bits with Pillow. Raises ValueError for samples of another precision."""
+    if expected.precision != 8:
+        raise ValueError("samples of more than 8 bits")
+    with Image.open(BytesIO(frame), formats=("JPEG",)) as image:
+        if expected.samples == 3 and libjpeg_takes_for_ybr(frame):
+            # the components as they are, not converted
+            image.draft("YCbCr", image.size)
+        values = np.asarray(image)
+    return _sign_extended(values, expected)
+
+
 def by_gdcm(frame: bytes, expected: FrameFormat) -> Words:
-    """With GDCM itself, cells of 16 bits."""
+    """With GDCM itself: pydicom does not hand it all that it decodes."""
     import gdcm
 
     fragment = gdcm.Fragment()
@@ -114,13 +151,16 @@ def by_gdcm(frame: bytes, expected: FrameFormat) -> Words:
     image.SetNumberOfDimensions(2)
     image.SetDimensions((expected.columns, expected.rows, 1))
     image.SetDataElement(element)
-    image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(gdcm.PhotometricInterpretation.MONOCHROME2))
+    photometric = gdcm.PhotometricInterpretation
+    image.SetPhotometricInterpretation(
+        photometric(photometric.MONOCHROME2 if expected.samples == 1 else photometric.RGB)
+    )
     image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(str(expected.syntax))))
-    precision = expected.precision
-    image.SetPixelFormat(gdcm.PixelFormat(1, 16, precision, precision - 1, int(expected.signed)))
+    bits, precision = 8 if expected.precision <= 8 else 16, expected.precision
+    image.SetPixelFormat(gdcm.PixelFormat(expected.samples, bits, precision, precision - 1, int(expected.signed)))
     # The Python binding returns the bytes as text with surrogates, and None where GDCM fails.
     buffer = (image.GetBuffer() or "").encode("utf-8", "surrogateescape")
-    words = np.frombuffer(buffer, "<u2").astype(np.uint16).reshape(expected.rows, expected.columns)
+    words = np.frombuffer(buffer, f"<u{bits // 8}").astype(f"u{bits // 8}").reshape(expected.shape)
     return _sign_extended(words, expected)
 
 
@@ -131,12 +171,12 @@ def by_imagecodecs(frame: bytes, expected: FrameFormat) -> Words:
     """
     import imagecodecs
 
-    if expected.syntax in (JPEGLossless, JPEGLosslessSV1):
-        values = imagecodecs.ljpeg_decode(frame)
+    if expected.syntax in JPEGTransferSyntaxes:
+        # the same space twice: the components as they are, not converted
+        space = None if expected.samples == 1 else "YCBCR"
+        values = imagecodecs.jpeg8_decode(frame, colorspace=space, outcolorspace=space)
     elif expected.syntax in JPEGLSTransferSyntaxes:
         values = imagecodecs.jpegls_decode(frame)
-    elif expected.syntax in JPEGTransferSyntaxes:
-        values = imagecodecs.jpeg8_decode(frame)
     elif expected.syntax in JPEG2000TransferSyntaxes:
         values = imagecodecs.jpeg2k_decode(frame)
     else:
