@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from pydicom.encaps import encapsulate, encapsulate_extended
 from pydicom.pixels.encoders import RLELosslessEncoder
 from pydicom.uid import (
@@ -144,6 +145,7 @@ def test_another_decoder_stands_in(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("name", CODECS)
 def test_gdcm_is_the_last_resort(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """It ends the process over some damaged streams, so it gets none while another decoder is installed."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     syntax, encode, bits, _ = CODECS[name]
     frames = frames_of(bits)
     encoded = [encode(frame) for frame in frames]
@@ -177,6 +179,23 @@ def test_a_decoder_that_returns_another_size_is_passed_over(monkeypatch: pytest.
     frame = CODECS["JPEG 2000"][1](np.arange(20, dtype=np.uint16).reshape(4, 5))
     with pytest.raises(decoders.NoDecoderError, match="imagecodecs: an image of another size"):
         decoders.decode_frame(frame, expected)
+
+
+@pytest.mark.parametrize(("name", "first"), [("JPEG 2000", "imagecodecs"), ("JPEG 2000 lossy", "pydicom")])
+def test_threads_share_a_frame_of_lossless_jpeg_2000(monkeypatch: pytest.MonkeyPatch, name: str, first: str) -> None:
+    syntax, encode, *_ = CODECS[name]
+    frame = frames_of(16)[0]
+    expected = decoders.FrameFormat(UID(syntax), *frame.shape, 16, 16, False)
+    asked = []
+    for decoder in ("by_pydicom", "by_imagecodecs"):
+        wrapped = getattr(decoders, decoder)
+        monkeypatch.setattr(decoders, decoder, lambda *a, d=decoder, w=wrapped: asked.append(d) or w(*a))
+    values = {}
+    for threads in (1, 2):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        values[threads] = decoders.decode_frame(encode(frame), expected)
+    assert asked == ["by_pydicom", f"by_{first}"]
+    np.testing.assert_array_equal(values[1], values[2])
 
 
 def test_rle_frames(tmp_path: Path) -> None:
