@@ -14,10 +14,11 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
 from pydicom.uid import (
     HTJ2K,
+    JPEG2000,
     UID,
     HTJ2KLossless,
     HTJ2KLosslessRPCL,
-    JPEG2000TransferSyntaxes,
+    JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
     JPEGLSTransferSyntaxes,
@@ -28,6 +29,8 @@ from pydicom.uid import (
 from seqnorm_monai.dicom.quiet import quiet_pydicom
 from seqnorm_monai.dicom.stream_colour import libjpeg_takes_for_ybr
 
+# without those of part 2, whose transforms between components no decoder here knows
+J2K_SYNTAXES = (JPEG2000Lossless, JPEG2000)
 HTJ2K_SYNTAXES = (HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K)
 Words = npt.NDArray[np.integer]
 
@@ -90,7 +93,7 @@ def _decoders(expected: FrameFormat) -> Iterator[tuple[str, Callable[[bytes, Fra
             yield "GDCM", by_gdcm
     elif syntax in JPEGLSTransferSyntaxes:
         yield "pyjpegls", by_pydicom
-    elif syntax in (*JPEG2000TransferSyntaxes, *HTJ2K_SYNTAXES, RLELossless):
+    elif syntax in (*J2K_SYNTAXES, *HTJ2K_SYNTAXES, RLELossless):
         yield "pylibjpeg", by_pydicom
     if syntax != RLELossless:
         yield "imagecodecs", by_imagecodecs
@@ -177,7 +180,7 @@ def by_imagecodecs(frame: bytes, expected: FrameFormat) -> Words:
         values = imagecodecs.jpeg8_decode(frame, colorspace=space, outcolorspace=space)
     elif expected.syntax in JPEGLSTransferSyntaxes:
         values = imagecodecs.jpegls_decode(frame)
-    elif expected.syntax in JPEG2000TransferSyntaxes:
+    elif expected.syntax in J2K_SYNTAXES:
         values = imagecodecs.jpeg2k_decode(frame)
     else:
         values = imagecodecs.htj2k_decode(frame)
