@@ -127,7 +127,7 @@ def _check_stream(header: Header, layout: PixelLayout, frame: bytes) -> None:
 
 def _stream_space(header: Header, frame: bytes, syntax: UID, space: str) -> str:
     """The space of the decoded samples: what the stream says, else what the header says."""
-    if syntax in (**HTJ2K_SYNTAXES):
+    if syntax in (*J2K_SYNTAXES, *HTJ2K_SYNTAXES):
         transformed = has_component_transform(frame)
         # RGB and YBR_RCT are both in use for a stream with the transform, as the samples come out as RGB
         if transformed != (space in ("YBR_RCT", "YBR_ICT")) and not (transformed and space == "RGB"):

@@ -183,7 +183,7 @@ def by_imagecodecs(frame: bytes, expected: FrameFormat) -> Words:
     elif expected.syntax in J2K_SYNTAXES:
         values = imagecodecs.jpeg2k_decode(frame)
     else:
-        values = imagecodecs.htj2k_decode(frame)
+        values = imagecodecs.htj2k_decode(frame, planar=False)
     if values.dtype.kind == "i":
         # the stream says that it is signed; its header may not
         values = values.view(f"u{values.itemsize}") & np.array(2**expected.precision - 1, f"u{values.itemsize}")

@@ -11,11 +11,15 @@ from colour_files import ROWS, read_image, refused, write_image
 from pydicom.dataset import Dataset
 from pydicom.pixels import pack_bits
 from pydicom.uid import (
+    JPEG2000,
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
     ParametricMapStorage,
     RLELossless,
     UID_dictionary,
