@@ -22,6 +22,7 @@ Done. Everything is below $bundle:
   output/evaluation/metrics.json       AUROC with 95 % intervals; metrics.csv is the same as a table
   output/inference/predictions.csv     one row per image
   output/inference/rejected.csv        one row per file that is no radiograph, with the reason
+  output/inference/files.csv           one row per file, with what became of it
 TEXT
 echo "AUROC of the $(($(wc -l < "$bundle/output/evaluation/metrics.csv") - 2)) classes and their mean, with 95 % intervals:"
 awk -F, 'NR > 1 { printf "  %-20s %.2f (%.2f to %.2f)\n", $1, $7, $8, $9 }' "$bundle/output/evaluation/metrics.csv"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -16,21 +17,55 @@ from monai.data.utils import pickle_hashing
 from monai.transforms import Compose, RandomizableTrait, Transform
 
 from seqnorm_monai import __version__
+from seqnorm_monai.folders import files_below
 
 # a MetaTensor's meta data hold small arrays; torch loads nothing but tensors and what is named here
 _NUMPY = [np.ndarray, np.dtype, np.empty(0).__reduce__()[0]]
 _NUMPY += [type(np.dtype(name)) for name in ("bool", "uint8", "int16", "int32", "int64", "float32", "float64")]
 
 
+class StoredImage(Protocol):
+    """An item's image that is read later, as `seqnorm_monai.studies.StudyImage`."""
+
+    @property
+    def identity(self) -> Sequence[object]:
+        """What tells it from other images of the same files."""
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """The files that it is read from."""
+
+
 def item_hash(item: Mapping[str, Any]) -> bytes:
-    """A key that changes with the item, with size or time of a file that it names, and with the package's version."""
-    files = {}
+    """A key that changes with the item, with size or time of files that it names, and with the package's version.
+
+    A value may name a file, a folder (all files below it count) or be a `StoredImage`.
+    """
+    described, files = {}, {}
     for name, value in sorted(item.items()):
-        if isinstance(value, (str, os.PathLike)) and os.path.isfile(value):
-            status = os.stat(value)
-            files[name] = [status.st_size, status.st_mtime_ns]
-    text = json.dumps([__version__, sorted(item.items()), files], default=repr)
+        stored = hasattr(value, "identity") and hasattr(value, "files")
+        described[name] = value.identity if stored else value
+        files[name] = [_state(path) for path in (value.files if stored else _files(value))]
+    text = json.dumps([__version__, described, files], default=repr)
     return hashlib.sha256(text.encode()).hexdigest()[:32].encode()
+
+
+def _files(value: object) -> list[str]:
+    """Existing files that a path stands for: itself, those below it, and the voxels that lie beside a header."""
+    if not isinstance(value, (str, os.PathLike)):
+        return []
+    if os.path.isdir(value):
+        return sorted(path for path, unreadable in files_below(os.fspath(value)).items() if unreadable is None)
+    path = Path(value)
+    if not path.is_file():
+        return []
+    beside = path.parent.glob(f"{glob.escape(path.name.split('.hdr')[0])}.img*") if ".hdr" in path.name else ()
+    return [os.fspath(path), *sorted(map(os.fspath, beside))]
+
+
+def _state(path: str | os.PathLike[str]) -> list[object]:
+    status = os.stat(path)
+    return [os.fspath(path), status.st_size, status.st_mtime_ns]
 
 
 class CachedDataset(CacheDataset):

@@ -47,6 +47,11 @@ class StudyImage:
         """Where they can be opened."""
         return tuple(dict.fromkeys(path for entry in self.entries for path in entry.paths))
 
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What tells it from other images of the same files, for a cache."""
+        return self.path, self.names, tuple((entry.row.series_instance_uid, entry.row.label) for entry in self.entries)
+
     def load(self, phase: int | None = None) -> MetaTensor:
         """Decode all phases, as channels (phases * channels, x, y[, z]), or the one with this number (from 1).
 

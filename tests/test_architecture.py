@@ -40,7 +40,7 @@ ALLOWED: dict[str, set[str]] = {
     "benchmarking": {
         *("benchmarking", "attention", "caching", "complexity", "files", "networks", "peers", "__version__"),
     },
-    "caching": {"__version__"},
+    "caching": {"__version__", "folders"},
     "folders": set(),
     "read_errors": set(),
     "nifti": {"nifti", "read_errors"},

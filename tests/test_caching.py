@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from unittest import mock
 
@@ -14,9 +16,11 @@ from monai.transforms import Compose, RandScaleIntensityd, ScaleIntensityRanged
 
 from seqnorm_monai import caching
 from seqnorm_monai.caching import CachedDataset
-from seqnorm_monai.dicom import RadiographHeader, write_radiograph
-from seqnorm_monai.transforms import LoadRadiographd
+from seqnorm_monai.dicom import RadiographHeader, volume, write_radiograph
+from seqnorm_monai.studies import find_images
+from seqnorm_monai.transforms import LoadRadiographd, LoadStudyd
 from seqnorm_monai.transforms import radiograph as transforms
+from tests.study_files import write_phases
 
 COUNT = 5
 
@@ -109,6 +113,48 @@ def test_what_changed_is_decoded_again(
     else:
         monkeypatch.setattr(caching, "__version__", "another")
         assert reads(data())[1] == COUNT
+
+
+def test_studies_are_cached_by_all_their_files(tmp_path: Path) -> None:
+    """A folder and an image that was found in it: decoded once, and again when a slice changes."""
+    values = write_phases(tmp_path / "in", 2)
+
+    def decoded(item: dict[str, object]) -> int:
+        data = CachedDataset([item], [LoadStudyd("image")], cache_rate=0.0, cache_dir=tmp_path / "kept", progress=False)
+        with mock.patch.object(volume, "load_planes", wraps=volume.load_planes) as loaded:
+            np.testing.assert_array_equal(data[0]["image"].numpy(), values)
+        return loaded.call_count
+
+    (found,) = find_images(tmp_path / "in")
+    for item in ({"image": str(tmp_path / "in")}, found):
+        assert decoded(item) == 2
+        (again,) = find_images(tmp_path / "in")
+        assert decoded(again if item is found else item) == 0
+    os.utime(tmp_path / "in" / "I3", ns=(1, 1))
+    (later,) = find_images(tmp_path / "in")
+    assert [decoded({"image": str(tmp_path / "in")}), decoded(later)] == [2, 2]
+
+
+def test_the_key_does_not_depend_on_the_process(tmp_path: Path) -> None:
+    write_phases(tmp_path / "in")
+    code = (
+        "import sys; from seqnorm_monai.caching import item_hash; from seqnorm_monai.studies import find_images;"
+        "print(item_hash(find_images(sys.argv[1])[0]).decode())"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path / "in")]
+    keys = {subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2)}
+    assert len(keys) == 1
+
+
+def test_voxels_beside_a_header_count(tmp_path: Path) -> None:
+    for name in ("a.hdr", "a.img", "b.img"):
+        (tmp_path / name).write_bytes(b"1")
+    keys = {caching.item_hash({"image": str(tmp_path / "a.hdr")})}
+    for name, new in (("b.img", False), ("a.img", True), ("a.hdr", True)):
+        os.utime(tmp_path / name, ns=(1, 1))
+        key = caching.item_hash({"image": str(tmp_path / "a.hdr")})
+        assert (key not in keys) == new
+        keys.add(key)
 
 
 def test_a_damaged_cache_file_is_made_again(items: list[dict[str, object]], tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from seqnorm_monai.benchmarking import reading
 from seqnorm_monai.benchmarking.summary import cells_of, markdown_table
 from tests.bundle_tools import ROOT
 
@@ -36,6 +37,16 @@ def test_table_of_the_small_network() -> None:
 
 def test_table_of_the_layer() -> None:
     assert markdown_table(read("attention.csv"), PEERS, memory=False) in README
+
+
+def test_table_of_reading() -> None:
+    rows = read("reading.csv")
+    assert reading.markdown_table(rows) in README
+    others = {(row["case"], row["reader"]) for row in rows if row["equal"] == "False"}
+    assert others == {("chest sample, JPEG", "PydicomReader")}
+    assert min(float(row["times_ours"]) for row in rows if row["reader"] in reading.READERS) > 0.99
+    gain = max(1 / float(row["times_ours"]) for row in rows if row["reader"] == reading.DISK)
+    assert f"up to {gain:.0f} times as fast" in README
 
 
 def test_table_of_streaming() -> None:

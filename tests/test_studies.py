@@ -105,6 +105,14 @@ def test_rules_choose_among_series(tmp_path: Path) -> None:
         LoadStudy(selections={"selections": [{"conditions": {"Modalty": "MR"}}]})
 
 
+@pytest.mark.parametrize(("name", "encoding"), [("ISO_IR 100", "latin-1"), ("ISO_IR 192", "utf-8")])
+def test_rules_read_texts_in_the_files_character_set(tmp_path: Path, name: str, encoding: str) -> None:
+    write_phases(tmp_path, SpecificCharacterSet=name, SeriesDescription="Schädel T1")
+    assert all("Schädel T1".encode(encoding) in path.read_bytes() for path in tmp_path.iterdir())
+    rules = {"selections": [{"name": "", "conditions": {"SeriesDescription": "^schädel"}}]}
+    assert load_image(tmp_path, selections=rules).shape == (1, 5, 6, 4)
+
+
 def test_derived_maps_are_read_when_a_rule_names_their_series(tmp_path: Path) -> None:
     write_phases(tmp_path / "adc", ImageType=["DERIVED", "PRIMARY", "ADC"])
     with pytest.raises(ImageChoiceError, match="no image in 4 files"):

@@ -15,6 +15,8 @@ from seqnorm_monai.dicom.pixeldata import open_pixel_data
 _ITEM = struct.Struct("<HHL")
 _ITEM_TAG = (0xFFFE, 0xE000)
 _PIXEL_DATA = (0x7FE0, 0x0010)
+# How far zeros behind the pixels are looked through.
+_PADDING = 1 << 16
 
 
 def check_complete(header: Header, native_size: int) -> None:
@@ -44,8 +46,9 @@ def _check_end(header: Header, file: BinaryIO) -> None:
     if len(start) < 4:
         return
     tag = struct.unpack("<HH" if header.little_endian else ">HH", start)
-    # an archive may pad the file with zeros
-    if (0, 0) < tag <= _PIXEL_DATA:
+    # an archive may pad the file with zeros, which hide nothing
+    padding = tag == (0, 0) and not any(file.read(_PADDING))
+    if tag <= _PIXEL_DATA and not padding:
         raise PixelDecodeError(header.path, "another element, or a second image, stands where the pixel data end")
 
 

@@ -9,6 +9,7 @@ from io import BytesIO
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image
 from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
@@ -93,8 +94,14 @@ def _decoders(expected: FrameFormat) -> Iterator[tuple[str, Callable[[bytes, Fra
             yield "GDCM", by_gdcm
     elif syntax in JPEGLSTransferSyntaxes:
         yield "pyjpegls", by_pydicom
-    elif syntax in (*J2K_SYNTAXES, *HTJ2K_SYNTAXES, RLELossless):
+    else:
+        # OpenJPEG as in pylibjpeg, but it shares the work between threads; what is lossless is the same
+        threaded = syntax == JPEG2000Lossless and torch.get_num_threads() > 1 and has_imagecodecs()
+        if threaded:
+            yield "imagecodecs", by_imagecodecs
         yield "pylibjpeg", by_pydicom
+        if threaded:
+            return
     if syntax != RLELossless:
         yield "imagecodecs", by_imagecodecs
 
@@ -181,7 +188,7 @@ def by_imagecodecs(frame: bytes, expected: FrameFormat) -> Words:
     elif expected.syntax in JPEGLSTransferSyntaxes:
         values = imagecodecs.jpegls_decode(frame)
     elif expected.syntax in J2K_SYNTAXES:
-        values = imagecodecs.jpeg2k_decode(frame)
+        values = imagecodecs.jpeg2k_decode(frame, numthreads=torch.get_num_threads())
     else:
         values = imagecodecs.htj2k_decode(frame, planar=False)
     if values.dtype.kind == "i":

@@ -55,7 +55,10 @@ def read_references(path: str | os.PathLike[str]) -> list[Reference]:
     folder = path.resolve().parent
     references: dict[str, Reference] = {}
     for item in _records(path):
-        parts = _parts(item)
+        try:
+            parts = _parts(item)
+        except DicomReadError:
+            raise _damaged(path) from None
         if parts:
             name = "/".join(parts)
             references.setdefault(name, _reference(folder, name, parts))
@@ -72,9 +75,13 @@ def _records(path: Path) -> list[Header]:
     except Exception:
         items = None
     if items is None:
-        raise UnreadableFileError(path, "a damaged directory of a medium", "name the folder that it lies in")
+        raise _damaged(path)
     little_endian = bool(dataset.original_encoding[1])
     return [Header(path, item, little_endian) for item in items]
+
+
+def _damaged(path: Path) -> UnreadableFileError:
+    return UnreadableFileError(path, "a damaged directory of a medium", "name the folder that it lies in")
 
 
 def _parts(item: Header) -> list[str]:

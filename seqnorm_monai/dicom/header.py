@@ -44,9 +44,16 @@ class Header:
     pixel_offset: int | None = None
 
     def raw(self, keyword: str) -> tuple[str, bytes] | None:
-        """Value representation and bytes of an element; None if it is absent or empty."""
+        """Value representation and bytes of an element; None if it is absent or empty.
+
+        Raises UnsupportedImageError when it is too damaged to be taken out.
+        """
         tag = tag_for_keyword(keyword)
-        element = self.dataset.get_item(tag) if tag in self.dataset else None
+        try:
+            element = self.dataset.get_item(tag) if tag in self.dataset else None
+        # It converts an element of undefined length, whose damaged bytes may raise anything.
+        except Exception:
+            raise self.unusable(keyword, "cannot be read") from None
         value = None if element is None else element.value
         # pydicom itself converts the few elements that it needs for reading, all of them text.
         if isinstance(value, str):

@@ -37,6 +37,8 @@ _SAME_SPACING = 1e-3
 # A hole of so many slice distances between slices of different acquisitions lies between two slabs; a smaller one may
 # be slices that are missing.
 _SLAB_GAP = 3
+# So many slices of one size and orientation, each in a frame of reference of its own, are no coincidence.
+_MANY = 3
 
 
 def derived_kind(image_type: Iterable[str]) -> str:
@@ -67,6 +69,7 @@ def split_stacks(planes: Sequence[Plane]) -> list[list[Plane]]:
         raise GeometryError("some frames of a file have a position and an orientation, others have none")
     if _kinds(groups.values()) & _kinds(unplaced.values()):
         raise GeometryError("some slices have a position and an orientation, others of the same kind have none")
+    _check_references(groups.values())
     stacks = [
         stack
         for group in groups.values()
@@ -76,6 +79,18 @@ def split_stacks(planes: Sequence[Plane]) -> list[list[Plane]]:
         for stack in _slabs(beside)
     ]
     return sorted(stacks, key=lambda stack: _order(stack[0])) + list(unplaced.values())
+
+
+def _check_references(groups: Iterable[Sequence[Plane]]) -> None:
+    """Refuse slices of which each is in a frame of reference of its own: they would be as many single images."""
+    alone: dict[Hashable, int] = defaultdict(int)
+    for group in groups:
+        plane = group[0]
+        if len(group) == 1:
+            orientation = tuple(round(value, 3) for value in plane.orientation or ())
+            alone[plane.rows, plane.columns, plane.channels, plane.image_type, plane.stack, orientation] += 1
+    if (most := max(alone.values(), default=0)) >= _MANY:
+        raise GeometryError(f"{most} slices, each with a FrameOfReferenceUID of its own (lost when UIDs were replaced)")
 
 
 def _kinds(groups: Iterable[Sequence[Plane]]) -> set[Hashable]:

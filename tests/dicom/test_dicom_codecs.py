@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from pydicom.encaps import encapsulate, encapsulate_extended
 from pydicom.pixels.encoders import RLELosslessEncoder
 from pydicom.uid import (
@@ -144,6 +145,7 @@ def test_another_decoder_stands_in(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("name", CODECS)
 def test_gdcm_is_the_last_resort(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """It ends the process over some damaged streams, so it gets none while another decoder is installed."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     syntax, encode, bits, _ = CODECS[name]
     frames = frames_of(bits)
     encoded = [encode(frame) for frame in frames]
@@ -179,6 +181,23 @@ def test_a_decoder_that_returns_another_size_is_passed_over(monkeypatch: pytest.
         decoders.decode_frame(frame, expected)
 
 
+@pytest.mark.parametrize(("name", "first"), [("JPEG 2000", "imagecodecs"), ("JPEG 2000 lossy", "pydicom")])
+def test_threads_share_a_frame_of_lossless_jpeg_2000(monkeypatch: pytest.MonkeyPatch, name: str, first: str) -> None:
+    syntax, encode, *_ = CODECS[name]
+    frame = frames_of(16)[0]
+    expected = decoders.FrameFormat(UID(syntax), *frame.shape, 16, 16, False)
+    asked = []
+    for decoder in ("by_pydicom", "by_imagecodecs"):
+        wrapped = getattr(decoders, decoder)
+        monkeypatch.setattr(decoders, decoder, lambda *a, d=decoder, w=wrapped: asked.append(d) or w(*a))
+    values = {}
+    for threads in (1, 2):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        values[threads] = decoders.decode_frame(encode(frame), expected)
+    assert asked == ["by_pydicom", f"by_{first}"]
+    np.testing.assert_array_equal(values[1], values[2])
+
+
 def test_rle_frames(tmp_path: Path) -> None:
     frames = frames_of(16)
     encoded = [RLELosslessEncoder.encode(frame, **RLE_OPTIONS) for frame in frames]
@@ -206,15 +225,26 @@ def test_rle_headers_that_decoders_accept(tmp_path: Path, place: int, value: int
     assert rle_problem(bytes(10), 1) == "shorter than its header"
 
 
+def test_a_file_cut_off_within_a_frame_is_refused_by_its_header_scan(tmp_path: Path) -> None:
+    frames = frames_of(16)
+    path = write(
+        tmp_path / "x.dcm", frames, [CODECS["JPEG-LS"][1](f) for f in frames], UID(JPEGLSLossless), 16, how="one"
+    )
+    path.write_bytes(path.read_bytes()[:-50])
+    (record,) = read_studies([SourceFile("x", path)]).files
+    assert (record.status, record.reason) == ("rejected", "the compressed pixel data are cut off within a fragment")
+
+
 def test_a_second_image_behind_the_first_is_refused(tmp_path: Path) -> None:
     """A piece of the file that stands there twice: nobody can tell which of the two is right."""
     values = np.arange(30, dtype=np.uint16).reshape(5, 6)
     path = save(mr_slice(values, 0, "1.2.3.51"), tmp_path / "x.dcm")
     data = path.read_bytes()
     place = data.index(b"\xe0\x7f\x10\0")
-    path.write_bytes(data + data[place:])
-    report = read_studies([SourceFile("x", path)])
-    assert report.files[0].reason == "another element, or a second image, stands where the pixel data end"
+    for behind in (data[place:], data, bytes(9) + data):
+        path.write_bytes(data + behind)
+        report = read_studies([SourceFile("x", path)])
+        assert report.files[0].reason == "another element, or a second image, stands where the pixel data end"
     for harmless in (bytes(6), b"\xfc\xff\xfc\xffOB\0\0\x02\0\0\0ab"):
         path.write_bytes(data + harmless)
         np.testing.assert_array_equal(

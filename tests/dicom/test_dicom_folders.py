@@ -10,7 +10,7 @@ import numpy as np
 import pydicom
 import pytest
 from references import by_itk, itk_order
-from slice_files import Grid, random_values, write_classic
+from slice_files import Grid, item, random_values, write_classic, write_enhanced
 
 from seqnorm_monai.dicom import PixelDecodeError, SeriesError
 from seqnorm_monai.dicom.sources import SourceFile, open_sources
@@ -212,6 +212,13 @@ def test_damage_that_the_header_does_not_show(tmp_path: Path) -> None:
         load_volume(report.volumes[0])
 
 
+def test_slices_that_lost_their_common_frame_of_reference_are_refused(tmp_path: Path) -> None:
+    write_classic(tmp_path, random_values(1), attributes=lambda p, z: {"FrameOfReferenceUID": f"1.2.3.4.{z}"})
+    report = read(tmp_path)
+    assert statuses(report) == {"rejected": 4}
+    assert "4 slices, each with a FrameOfReferenceUID of its own" in report.files[0].reason
+
+
 def test_files_without_uids_stand_alone(tmp_path: Path) -> None:
     paths = write_classic(tmp_path, random_values(1))
     for path in paths.values():
@@ -268,6 +275,33 @@ def test_a_tilted_gantry_keeps_its_true_affine(tmp_path: Path) -> None:
     (volume,) = read(tmp_path).volumes
     assert volume.sheared
     np.testing.assert_allclose(load_volume(volume).affine, grid.affine, rtol=1e-9)
+
+
+def test_a_file_of_which_a_part_is_refused_is_used_and_says_so(tmp_path: Path) -> None:
+    """Two stacks in one enhanced file; in the second every slice is there twice."""
+    values = random_values(3)
+    write_enhanced(
+        tmp_path / "e.dcm", values, groups=lambda p, z: {"FrameContentSequence": item(StackID="1" if p == 0 else "2")}
+    )
+    report = read(tmp_path)
+    (record,) = report.files
+    assert record.status == "used"
+    assert record.reason.startswith("in part, of other frames its series is refused: 2 slices lie at one position")
+    (volume,) = report.volumes
+    np.testing.assert_array_equal(load_volume(volume)[0].numpy(), values[0])
+
+
+def test_modality_lookup_tables_of_slices(tmp_path: Path) -> None:
+    """Each slice has its own (PS3.3 section C.11.1)."""
+    values = random_values(1)
+    paths = write_classic(tmp_path, values)
+    for (_, z), path in paths.items():
+        table = (np.arange(1000) * 3 + z).astype("<u2").tobytes()
+        lut = item(LUTDescriptor=[1000, 0, 16], LUTData=table, ModalityLUTType="US")
+        lut[0]["LUTDescriptor"].VR, lut[0]["LUTData"].VR = "US", "OW"
+        edit(path, ModalityLUTSequence=lut)
+    (volume,) = read(tmp_path).volumes
+    np.testing.assert_array_equal(load_volume(volume).numpy(), values * 3.0 + np.arange(4))
 
 
 def test_names_must_differ(tmp_path: Path) -> None:
