@@ -1,11 +1,10 @@
-"""Colour frames to RGB: sample order, YBR, palettes (PS3.3 sections C.7.6.3.1 and C.7.9)."""
+"""Colour frames to RGB: order of samples and colour spaces (PS3.3 section C.7.6.3.1)."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from pydicom.pixels import apply_color_lut
-from pydicom.uid import UID, JPEG2000TransferSyntaxes, RLELossless
+from pydicom.uid import UID, RLELossless
 
 from seqnorm_monai.dicom.codestream import frame_info, has_end_marker, raw_codestream, rle_problem
 from seqnorm_monai.dicom.decode import (
@@ -15,18 +14,12 @@ from seqnorm_monai.dicom.decode import (
     decode_stored_values,
     run_decoder,
 )
-from seqnorm_monai.dicom.decoders import HTJ2K_SYNTAXES
+from seqnorm_monai.dicom.decoders import HTJ2K_SYNTAXES, J2K_SYNTAXES
 from seqnorm_monai.dicom.errors import PixelDecodeError, UnsupportedImageError
 from seqnorm_monai.dicom.header import Header
 from seqnorm_monai.dicom.pixeldata import EncodedPixels
-from seqnorm_monai.dicom.quiet import quiet_pydicom
 from seqnorm_monai.dicom.stream_colour import ContradictoryColourError, has_component_transform, jpeg_space
 
-PALETTE_KEYWORDS = tuple(
-    f"{prefix}{colour}PaletteColorLookupTable{part}"
-    for colour in ("Red", "Green", "Blue")
-    for prefix, part in (("", "Descriptor"), ("", "Data"), ("Segmented", "Data"))
-)
 _SPACES = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
 # Y, Cb and Cr of PS3.3 section C.7.6.3.1.2 back to R, G and B
 _YBR_TO_RGB = np.array(
@@ -36,19 +29,9 @@ _YBR_TO_RGB = np.array(
 Colour = npt.NDArray[np.integer]
 
 
-def apply_palette(header: Header, indices: npt.NDArray[np.integer]) -> Colour:
-    """RGB (rows, columns, 3) of palette indices, in the bits of the lookup table."""
-    try:
-        with quiet_pydicom():
-            return apply_color_lut(indices, header.dataset)
-    # a damaged table raises whatever it leads to
-    except Exception as error:
-        raise UnsupportedImageError(header.path, f"the colour palette is unusable ({type(error).__name__})") from None
-
-
-def colour_frame_bytes(header: Header, layout: PixelLayout) -> int:
-    """Bytes of one native frame; YBR_FULL_422 has two samples for each pixel instead of three."""
-    return layout.size * (2 if header.code("PhotometricInterpretation") == "YBR_FULL_422" else 3)
+def colour_frame_bits(header: Header, layout: PixelLayout) -> int:
+    """Bits of one native frame; YBR_FULL_422 has two samples for each pixel instead of three."""
+    return layout.frame_bits * (2 if header.code("PhotometricInterpretation") == "YBR_FULL_422" else 3)
 
 
 def decode_colour(header: Header, layout: PixelLayout, encoded: EncodedPixels) -> Colour:
@@ -58,6 +41,8 @@ def decode_colour(header: Header, layout: PixelLayout, encoded: EncodedPixels) -
         raise UnsupportedImageError(header.path, f"PhotometricInterpretation {space or 'missing'} of three samples")
     if layout.signed or (layout.bits_stored > 16 and space != "RGB"):
         raise UnsupportedImageError(header.path, "colour samples that are signed, or YBR of more than 16 bits")
+    if layout.bits_allocated == 1:
+        raise UnsupportedImageError(header.path, "colour samples of a single bit")
     if encoded.encapsulated:
         values, space = _compressed(header, layout, encoded.data, space)
     elif space in ("YBR_RCT", "YBR_ICT"):
@@ -142,7 +127,7 @@ def _check_stream(header: Header, layout: PixelLayout, frame: bytes) -> None:
 
 def _stream_space(header: Header, frame: bytes, syntax: UID, space: str) -> str:
     """The space of the decoded samples: what the stream says, else what the header says."""
-    if syntax in (*JPEG2000TransferSyntaxes, *HTJ2K_SYNTAXES):
+    if syntax in (*J2K_SYNTAXES, *HTJ2K_SYNTAXES):
         transformed = has_component_transform(frame)
         # RGB and YBR_RCT are both in use for a stream with the transform, as the samples come out as RGB
         if transformed != (space in ("YBR_RCT", "YBR_ICT")) and not (transformed and space == "RGB"):

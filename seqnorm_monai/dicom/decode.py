@@ -8,28 +8,43 @@ import numpy as np
 import numpy.typing as npt
 from pydicom.uid import (
     UID,
-    AllTransferSyntaxes,
+    DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
     HTJ2KLossless,
     HTJ2KLosslessRPCL,
+    ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLossless,
     JPEGLosslessSV1,
     JPEGLSLossless,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
     RLELossless,
 )
 
 from seqnorm_monai.dicom.codestream import FrameInfo, frame_info, has_end_marker, rle_problem
-from seqnorm_monai.dicom.decoders import FrameFormat, NoDecoderError, decode_frame, has_imagecodecs
+from seqnorm_monai.dicom.decoders import (
+    HTJ2K_SYNTAXES,
+    J2K_SYNTAXES,
+    FrameFormat,
+    NoDecoderError,
+    decode_frame,
+    has_imagecodecs,
+)
 from seqnorm_monai.dicom.errors import PixelDecodeError, UnsupportedImageError
 from seqnorm_monai.dicom.header import Header
-from seqnorm_monai.dicom.pixeldata import EncodedPixels, no_pixel_data, read_encoded_pixels
+from seqnorm_monai.dicom.pixeldata import EncodedPixels, no_pixel_data, read_encoded_pixels, refuse_float
 
 StoredValues = npt.NDArray[np.integer]
 
 # 16384 x 16384. A compressed frame of a few bytes can claim any size; no radiograph comes near this one.
 MAX_COMPRESSED_PIXELS = 2**28
-_ALLOCATED = (8, 16, 32)
+_ALLOCATED = (1, 8, 16, 32)
+_READ = (
+    *(ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian),
+    *(*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *J2K_SYNTAXES, *HTJ2K_SYNTAXES, RLELossless),
+)
 # PS3.6 annex A, later than pydicom's dictionary
 _UNKNOWN_TO_PYDICOM = {
     "1.2.840.10008.1.2.4.110": "JPEG XL Lossless",
@@ -64,9 +79,14 @@ class PixelLayout:
     signed: bool
 
     @property
+    def frame_bits(self) -> int:
+        """Of one sample for each pixel. Frames of single bits follow each other without padding."""
+        return self.rows * self.columns * self.bits_allocated
+
+    @property
     def size(self) -> int:
-        """Bytes of the native encoding."""
-        return self.rows * self.columns * (self.bits_allocated // 8)
+        """Bytes of the native encoding of one frame."""
+        return -(-self.frame_bits // 8)
 
     @property
     def stored_range(self) -> tuple[int, int]:
@@ -83,7 +103,10 @@ def read_layout(header: Header) -> PixelLayout:
     if header.integer("Rows") is None and header.pixel_offset is None:
         raise no_pixel_data(header)
     _refuse_other_than_grayscale(header)
-    return read_cells(header)
+    layout = read_cells(header)
+    if layout.bits_allocated == 1:
+        raise UnsupportedImageError(header.path, "BitsAllocated 1: a mask, not an image of gray values")
+    return layout
 
 
 def read_cells(header: Header) -> PixelLayout:
@@ -91,6 +114,9 @@ def read_cells(header: Header) -> PixelLayout:
 
     Raises UnsupportedImageError for missing or contradictory attributes.
     """
+    if header.integer("BitsStored") is None:
+        # of floating-point pixels it is missing by right (PS3.3 section C.7.6.24)
+        refuse_float(header)
     rows, columns, allocated, stored = (
         _required(header, keyword) for keyword in ("Rows", "Columns", "BitsAllocated", "BitsStored")
     )
@@ -100,13 +126,15 @@ def read_cells(header: Header) -> PixelLayout:
     if not (rows and columns):
         raise UnsupportedImageError(header.path, f"an image of {rows} rows and {columns} columns")
     if allocated not in _ALLOCATED:
-        raise UnsupportedImageError(header.path, f"BitsAllocated {allocated}, supported are 8, 16 and 32")
+        raise UnsupportedImageError(header.path, f"BitsAllocated {allocated}, supported are 1, 8, 16 and 32")
     if not 1 <= stored <= allocated or not stored - 1 <= high_bit < allocated:
         raise UnsupportedImageError(
             header.path, f"BitsStored {stored} and HighBit {high_bit} do not fit BitsAllocated {allocated}"
         )
     if representation not in (0, 1):
         raise UnsupportedImageError(header.path, f"PixelRepresentation {representation}, allowed are 0 and 1")
+    if allocated == 1 and (representation == 1 or not header.little_endian):
+        raise UnsupportedImageError(header.path, "single bits that are signed or in big endian words")
     return PixelLayout(rows, columns, allocated, stored, high_bit, representation == 1)
 
 
@@ -131,21 +159,28 @@ def decode_stored_values(header: Header, layout: PixelLayout, encoded: EncodedPi
 def check_transfer_syntax(header: Header, encoded: EncodedPixels) -> UID:
     """The transfer syntax, "" where a native file has none.
 
-    Raises UnsupportedImageError if it is unknown or the pixels contradict it.
+    Raises UnsupportedImageError if it is none that is read, or the pixels contradict it.
     """
-    if not header.transfer_syntax:
+    transfer_syntax = readable_syntax(header)
+    if not transfer_syntax:
         if encoded.encapsulated:
             raise UnsupportedImageError(header.path, "compressed pixel data without a TransferSyntaxUID")
-        return UID("")
-    transfer_syntax = UID(header.transfer_syntax)
-    if transfer_syntax not in AllTransferSyntaxes:
-        name = _UNKNOWN_TO_PYDICOM.get(transfer_syntax, transfer_syntax.name)
-        what = "an unknown TransferSyntaxUID" if name == transfer_syntax else f"the transfer syntax {name} is not read"
-        raise UnsupportedImageError(header.path, what, "convert it to Explicit VR Little Endian")
-    if transfer_syntax.is_encapsulated != encoded.encapsulated:
+    elif transfer_syntax.is_encapsulated != encoded.encapsulated:
         form = "compressed" if encoded.encapsulated else "native"
         raise UnsupportedImageError(header.path, f"{form} pixel data under the transfer syntax {transfer_syntax.name}")
     return transfer_syntax
+
+
+def readable_syntax(header: Header) -> UID:
+    """The transfer syntax, "" where there is none. Raises UnsupportedImageError if it is none that is read."""
+    syntax = UID(header.transfer_syntax)
+    if not syntax or syntax in _READ:
+        return syntax
+    name = _UNKNOWN_TO_PYDICOM.get(syntax, syntax.name)
+    if any(video in name for video in ("MPEG", "HEVC", "Video")):
+        raise UnsupportedImageError(header.path, f"a video ({name})", "export it as single frames")
+    what = "an unknown TransferSyntaxUID" if name == syntax else f"the transfer syntax {name} is not read"
+    raise UnsupportedImageError(header.path, what, "convert it to Explicit VR Little Endian")
 
 
 def _required(header: Header, keyword: str) -> int:
@@ -171,6 +206,10 @@ def _refuse_other_than_grayscale(header: Header) -> None:
 def _decode_native(encoded: EncodedPixels, layout: PixelLayout, little_endian: bool) -> StoredValues:
     data = encoded.data
     count = layout.rows * layout.columns
+    if layout.bits_allocated == 1:
+        # PS3.5 section 8.1.1: the first pixel is the lowest bit
+        bits = np.unpackbits(np.frombuffer(data, np.uint8), count=count, bitorder="little")
+        return bits.reshape(layout.rows, layout.columns)
     if layout.bits_allocated == 8 and not little_endian and encoded.representation == "OW":
         # PS3.5 section 8.1.1 and annex A.3: 8-bit cells in words, the words in big endian order.
         data = np.frombuffer(data, ">u2").astype("<u2").tobytes()
@@ -189,6 +228,8 @@ def _significant_bits(words: npt.NDArray[np.unsignedinteger], layout: PixelLayou
 
 
 def _decode_compressed(header: Header, frame: bytes, layout: PixelLayout, transfer_syntax: UID) -> StoredValues:
+    if layout.bits_allocated == 1:
+        raise UnsupportedImageError(header.path, f"single bits under the transfer syntax {transfer_syntax.name}")
     if layout.rows * layout.columns > MAX_COMPRESSED_PIXELS:
         raise UnsupportedImageError(
             header.path, f"{layout.rows} x {layout.columns} compressed pixels, at most {MAX_COMPRESSED_PIXELS} are read"
@@ -202,7 +243,7 @@ def _decode_compressed(header: Header, frame: bytes, layout: PixelLayout, transf
         words = run_decoder(header, frame, layout, transfer_syntax, layout.bits_allocated, layout.bits_allocated)
         return _significant_bits(words.view(f"u{words.itemsize}"), layout)
     info = _checked_info(header, frame, layout)
-    allocated = next(bits for bits in _ALLOCATED if info.precision <= bits)
+    allocated = next(bits for bits in _ALLOCATED[1:] if info.precision <= bits)
     values = run_decoder(header, frame, layout, transfer_syntax, allocated, info.precision)
     low, high = layout.stored_range
     if values.min() < low or values.max() > high:

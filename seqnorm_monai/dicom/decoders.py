@@ -15,11 +15,11 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
 from pydicom.uid import (
     HTJ2K,
+    JPEG2000,
     UID,
     HTJ2KLossless,
     HTJ2KLosslessRPCL,
     JPEG2000Lossless,
-    JPEG2000TransferSyntaxes,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
     JPEGLSTransferSyntaxes,
@@ -30,6 +30,8 @@ from pydicom.uid import (
 from seqnorm_monai.dicom.quiet import quiet_pydicom
 from seqnorm_monai.dicom.stream_colour import libjpeg_takes_for_ybr
 
+# without those of part 2, whose transforms between components no decoder here knows
+J2K_SYNTAXES = (JPEG2000Lossless, JPEG2000)
 HTJ2K_SYNTAXES = (HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K)
 Words = npt.NDArray[np.integer]
 
@@ -185,10 +187,10 @@ def by_imagecodecs(frame: bytes, expected: FrameFormat) -> Words:
         values = imagecodecs.jpeg8_decode(frame, colorspace=space, outcolorspace=space)
     elif expected.syntax in JPEGLSTransferSyntaxes:
         values = imagecodecs.jpegls_decode(frame)
-    elif expected.syntax in JPEG2000TransferSyntaxes:
+    elif expected.syntax in J2K_SYNTAXES:
         values = imagecodecs.jpeg2k_decode(frame, numthreads=torch.get_num_threads())
     else:
-        values = imagecodecs.htj2k_decode(frame)
+        values = imagecodecs.htj2k_decode(frame, planar=False)
     if values.dtype.kind == "i":
         # the stream says that it is signed; its header may not
         values = values.view(f"u{values.itemsize}") & np.array(2**expected.precision - 1, f"u{values.itemsize}")

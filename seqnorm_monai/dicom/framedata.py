@@ -22,26 +22,26 @@ from seqnorm_monai.dicom.pixeldata import (
 from seqnorm_monai.dicom.quiet import quiet_pydicom
 
 
-def read_frames(header: Header, frame_bytes: int, frames: int, wanted: Sequence[int]) -> dict[int, EncodedPixels]:
-    """The encoded bytes of the `wanted` frames (from 0); `frame_bytes` is the native size of one of `frames`.
+def read_frames(header: Header, frame_bits: int, frames: int, wanted: Sequence[int]) -> dict[int, EncodedPixels]:
+    """The encoded bytes of the `wanted` frames (from 0); `frame_bits` is the native size of one of `frames`.
 
     Raises NoPixelDataError, PixelDecodeError when bytes are missing, UnsupportedImageError for floating-point pixels.
     """
     if header.transfer_syntax == DeflatedExplicitVRLittleEndian:
         data, representation = _inflated(header)
-        return _native(header, lambda start, size: data[start : start + size], representation, frame_bytes, wanted)
+        return _native(header, lambda start, size: data[start : start + size], representation, frame_bits, wanted)
     with open_pixel_data(header) as (file, representation, length):
         if length is None:
             fragments = _join(header, read_items(header, file), frames)
             return {frame: EncodedPixels(fragments[frame], representation, True) for frame in wanted}
-        check_native_length(header, length, frame_bytes * frames)
+        check_native_length(header, length, -(-frame_bits * frames // 8))
         begin = file.tell()
 
         def read(start: int, size: int) -> bytes:
             file.seek(begin + start)
             return file.read(max(0, min(size, length - start)))
 
-        return _native(header, read, representation, frame_bytes, wanted)
+        return _native(header, read, representation, frame_bits, wanted)
 
 
 def _inflated(header: Header) -> tuple[bytes, str]:
@@ -61,14 +61,18 @@ def _native(
     header: Header,
     read: Callable[[int, int], bytes],
     representation: str,
-    frame_bytes: int,
+    frame_bits: int,
     wanted: Sequence[int],
 ) -> dict[int, EncodedPixels]:
-    """Frames follow each other without padding. Big endian words of 8-bit cells are put in order here."""
+    """Frames follow each other without padding, of single bits also within a byte.
+
+    Big endian words of 8-bit cells are put in order here.
+    """
     swapped = not header.little_endian and representation == "OW" and header.integer("BitsAllocated") == 8
     found: dict[int, EncodedPixels] = {}
     for frame in wanted:
-        start = frame * frame_bytes
+        start, skipped_bits = divmod(frame * frame_bits, 8)
+        frame_bytes = -(-(skipped_bits + frame_bits) // 8)
         odd = start % 2 if swapped else 0
         size = frame_bytes + odd
         data = read(start - odd, size + size % 2 if swapped else size)
@@ -78,9 +82,18 @@ def _native(
             )
         if swapped:
             data = np.frombuffer(data[: len(data) // 2 * 2], ">u2").astype("<u2").tobytes()
+        data = data[odd : odd + frame_bytes]
+        if skipped_bits:
+            data = _without_first_bits(data, skipped_bits)
         # already in order: OB, so that it is not swapped again
-        found[frame] = EncodedPixels(data[odd : odd + frame_bytes], "OB" if swapped else representation, False)
+        found[frame] = EncodedPixels(data, "OB" if swapped else representation, False)
     return found
+
+
+def _without_first_bits(data: bytes, count: int) -> bytes:
+    """The lowest bit of a byte comes first (PS3.5 section 8.1.1)."""
+    bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
+    return np.packbits(bits[count:], bitorder="little").tobytes()
 
 
 def _join(header: Header, items: list[bytes], frames: int) -> list[bytes]:

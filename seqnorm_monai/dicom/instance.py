@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydicom.charset import convert_encodings, decode_bytes
-from pydicom.uid import UID
 from pydicom.valuerep import TEXT_VR_DELIMS
 
 from seqnorm_monai.dicom.completeness import check_complete
-from seqnorm_monai.dicom.decode import DECODE_KEYWORDS, read_cells
+from seqnorm_monai.dicom.decode import DECODE_KEYWORDS, read_cells, readable_syntax
 from seqnorm_monai.dicom.encoding import Encoding, read_encoding
 from seqnorm_monai.dicom.errors import DicomReadError, UnsupportedImageError
 from seqnorm_monai.dicom.files import read_header
@@ -196,25 +195,23 @@ def _check_size(header: Header, frames: int) -> int:
         raise UnsupportedImageError(header.path, f"SamplesPerPixel is {samples}, supported are 1 and 3")
     if not 1 <= frames <= MAX_FRAMES:
         raise UnsupportedImageError(header.path, f"NumberOfFrames is {frames}, supported are 1 to {MAX_FRAMES}")
-    syntax = header.transfer_syntax
-    if syntax and any(name in UID(syntax).name for name in ("MPEG", "HEVC")):
-        raise UnsupportedImageError(header.path, f"a video ({UID(syntax).name})", "export it as single frames")
+    syntax = readable_syntax(header)
     claimed = cells.size * samples * frames
     available = header.path.stat().st_size
-    packed = header.pixel_offset is None or (is_uid(syntax) and UID(syntax).is_compressed)
+    packed = header.pixel_offset is None or (syntax != "" and syntax.is_compressed)
     if claimed > max(_ALWAYS_ALLOWED, available * (_COMPRESSION if packed else _NATIVE)):
         raise UnsupportedImageError(
             header.path,
             f"{frames} x {cells.rows} x {cells.columns} pixels are claimed, the file has {available} bytes",
             "Rows, Columns or NumberOfFrames is wrong or the file is cut off",
         )
-    check_complete(header, 0 if cells.bits_allocated < 8 else _native_bytes(header, cells.size, samples) * frames)
+    check_complete(header, -(-_native_bits(header, cells.frame_bits, samples) * frames // 8))
     return 3 if samples == 3 or header.code("PhotometricInterpretation") == "PALETTE COLOR" else 1
 
 
-def _native_bytes(header: Header, size: int, samples: int) -> int:
+def _native_bits(header: Header, bits: int, samples: int) -> int:
     """Of one frame; YBR_FULL_422 has two samples for each pixel instead of three (PS3.3 section C.7.6.3.1.2)."""
-    return size * (2 if header.code("PhotometricInterpretation") == "YBR_FULL_422" else samples)
+    return bits * (2 if header.code("PhotometricInterpretation") == "YBR_FULL_422" else samples)
 
 
 def _numbers(header: Header, keyword: str, count: int) -> tuple[float, ...] | None:

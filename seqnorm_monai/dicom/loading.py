@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from seqnorm_monai.dicom.colour import PALETTE_KEYWORDS, apply_palette, colour_frame_bytes, decode_colour
+from seqnorm_monai.dicom.colour import colour_frame_bits, decode_colour
 from seqnorm_monai.dicom.decode import DECODE_KEYWORDS, PixelLayout, decode_stored_values, read_cells
 from seqnorm_monai.dicom.encoding import Encoding
 from seqnorm_monai.dicom.errors import DicomReadError, PixelDecodeError, UnsupportedImageError
@@ -18,6 +18,7 @@ from seqnorm_monai.dicom.framedata import read_frames
 from seqnorm_monai.dicom.header import Header
 from seqnorm_monai.dicom.instance import Plane
 from seqnorm_monai.dicom.luts import LUT_KEYWORDS, read_modality
+from seqnorm_monai.dicom.palette import PALETTE_KEYWORDS, apply_palette
 from seqnorm_monai.dicom.pixeldata import EncodedPixels
 from seqnorm_monai.dicom.pixels import LookupTable, Rescale, modality_values
 from seqnorm_monai.dicom.quiet import quiet_pydicom
@@ -70,7 +71,7 @@ def _decoded(path: Path, members: list[tuple[int, Plane]]) -> Iterator[tuple[int
 def _by_encoding(path: Path, encoding: Encoding, members: list[tuple[int, Plane]]) -> Iterator[tuple[int, Pixels]]:
     header, layout = encoding.header(path), encoding.layout
     wanted = [plane.frame for _, plane in members]
-    encoded = read_frames(header, layout.size, encoding.frames, wanted)
+    encoded = read_frames(header, layout.frame_bits, encoding.frames, wanted)
     for index, plane in members:
         rescale = encoding.rescale if plane.rescale is None else Rescale(*plane.rescale)
         stored = decode_stored_values(header, layout, encoded.pop(plane.frame))
@@ -88,9 +89,9 @@ def _by_header(path: Path, members: list[tuple[int, Plane]]) -> Iterator[tuple[i
     ):
         raise UnsupportedImageError(path, "the file changed since it was scanned", "read the study again")
     colour = (header.integer("SamplesPerPixel") or 1) == 3
-    frame_bytes = colour_frame_bytes(header, layout) if colour else layout.size
+    frame_bits = colour_frame_bits(header, layout) if colour else layout.frame_bits
     frames = header.integer("NumberOfFrames") or 1
-    encoded = read_frames(header, frame_bytes, frames, [plane.frame for _, plane in members])
+    encoded = read_frames(header, frame_bits, frames, [plane.frame for _, plane in members])
     for index, plane in members:
         yield index, _values(header, layout, encoded.pop(plane.frame), plane)
 
@@ -103,7 +104,7 @@ def _values(header: Header, layout: PixelLayout, encoded: EncodedPixels, plane: 
         raise UnsupportedImageError(header.path, f"PhotometricInterpretation {photometric or 'missing'} of one sample")
     stored = decode_stored_values(header, layout, encoded)
     if photometric == "PALETTE COLOR":
-        return apply_palette(header, stored).astype(np.float32)
+        return apply_palette(header, stored, signed=layout.signed).astype(np.float32)
     own = plane.rescale
     modality = read_modality(header, signed=layout.signed) if own is None else Rescale(*own)
     return gray_values(header.path, stored, layout, modality, inverted=photometric == "MONOCHROME1")

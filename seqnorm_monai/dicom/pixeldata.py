@@ -63,6 +63,13 @@ def open_pixel_data(header: Header) -> Iterator[tuple[BinaryIO, str, int | None]
         yield file, representation, None if length == _UNDEFINED else length
 
 
+def refuse_float(header: Header) -> None:
+    """Raises UnsupportedImageError if the pixels are floating-point numbers."""
+    if header.pixel_offset is not None:
+        with open_pixel_data(header):
+            pass
+
+
 def check_native_length(header: Header, length: int, native_size: int) -> None:
     """Refuse an element that holds twice what the header describes, or more."""
     if length >= 2 * native_size:
