@@ -175,7 +175,7 @@ def by_gdcm(frame: bytes, expected: FrameFormat) -> Words:
 
 
 def by_imagecodecs(frame: bytes, expected: FrameFormat) -> Words:
-    """With imagecodecs, an optional package, whose JPEG, CharLS, OpenJPEG and OpenJPH are built apart from the others.
+    """With imagecodecs, an optional package, whose libjpeg, CharLS and OpenJPEG are built apart from the others.
 
     Raises ValueError for samples of another precision than the stream announced.
     """
@@ -187,10 +187,9 @@ def by_imagecodecs(frame: bytes, expected: FrameFormat) -> Words:
         values = imagecodecs.jpeg8_decode(frame, colorspace=space, outcolorspace=space)
     elif expected.syntax in JPEGLSTransferSyntaxes:
         values = imagecodecs.jpegls_decode(frame)
-    elif expected.syntax in J2K_SYNTAXES:
-        values = imagecodecs.jpeg2k_decode(frame, numthreads=torch.get_num_threads())
     else:
-        values = imagecodecs.htj2k_decode(frame, planar=False)
+        # High throughput too: its OpenJPH ends the process over some damaged streams.
+        values = imagecodecs.jpeg2k_decode(frame, numthreads=torch.get_num_threads())
     if values.dtype.kind == "i":
         # the stream says that it is signed; its header may not
         values = values.view(f"u{values.itemsize}") & np.array(2**expected.precision - 1, f"u{values.itemsize}")
