@@ -23,7 +23,7 @@ from seqnorm_monai.dicom.stream_colour import ContradictoryColourError, has_comp
 _SPACES = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
 # Y, Cb and Cr of PS3.3 section C.7.6.3.1.2 back to R, G and B
 _YBR_TO_RGB = np.array(
-    [[1, 1, 1], [0, -0.114 * 1.772 / 0.587, 1.772], [1.402, -0.299 * 1.402 / 0.587, 0]], dtype=np.float32
+    [[1, 1, 1], [0, -0.114 * 1.772 / 0.587, 1.772], [1.402, -0.299 * 1.402 / 0.587, 0]], dtype=np.float64
 )
 
 Colour = npt.NDArray[np.integer]

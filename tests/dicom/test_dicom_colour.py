@@ -28,6 +28,7 @@ from pydicom.uid import (
 )
 
 from seqnorm_monai.dicom import decoders
+from seqnorm_monai.dicom.colour import ybr_to_rgb
 
 imagecodecs = pytest.importorskip("imagecodecs", reason="needs imagecodecs to encode")
 
@@ -68,6 +69,18 @@ def test_native(tmp_path: Path, syntax: UID, photometric: str, planar: int, bits
         np.testing.assert_array_equal(read_image(path), convert_color_space(stored, "YBR_FULL", "RGB"))
 
 
+@pytest.mark.parametrize("bits", [8, 10, 16])
+def test_ybr_to_rgb_is_rounded_once(bits: int) -> None:
+    """Values all over the range, those outside of RGB too."""
+    ybr = np.random.default_rng(bits).integers(0, 2**bits, (200, 300, 3))
+    y, cb, cr = ybr[..., 0], ybr[..., 1] - 2.0 ** (bits - 1), ybr[..., 2] - 2.0 ** (bits - 1)
+    red, blue = y + 1.402 * cr, y + 1.772 * cb
+    green = y - 0.114 * 1.772 / 0.587 * cb - 0.299 * 1.402 / 0.587 * cr
+    exact = np.clip(np.stack([red, green, blue], -1), 0, 2**bits - 1)
+    found = ybr_to_rgb(ybr.astype(np.uint8 if bits == 8 else np.uint16), bits)
+    assert np.abs(found - exact).max() <= 0.5 + 1e-4
+
+
 def jpeg(rgb: np.ndarray, how: str) -> bytes:
     """`how`: what the stream says of itself and what it is, see CASES."""
     if how == "JFIF":
@@ -89,6 +102,8 @@ def jpeg(rgb: np.ndarray, how: str) -> bytes:
         return with_ids(jpeg(rgb, "ids RGB"), b"RGB", b"\1\2\3")
     if how == "ids rgb":
         return with_ids(jpeg(rgb, "ids RGB"), b"RGB", b"rgb")
+    if how == "Adobe RGB, ids 123":
+        return with_ids(jpeg(rgb, "Adobe RGB"), b"RGB", b"\1\2\3")
     if how == "short Adobe":
         return b"\xff\xd8\xff\xee\x00\x0cAdobe" + bytes(5) + jpeg(rgb, "nothing, RGB")[2:]
     assert how == "both"
@@ -116,7 +131,11 @@ def with_ids(stream: bytes, old: bytes, new: bytes) -> bytes:
 CASES = [
     *[(how, header) for how in ("JFIF", "JFIF 422", "Adobe YBR") for header in ("YBR_FULL_422", "YBR_FULL", "RGB")],
     *[("JFIF 420", header) for header in ("YBR_FULL_422", "RGB")],
-    *[(how, header) for how in ("Adobe RGB", "ids RGB", "ids rgb") for header in ("RGB", "YBR_FULL_422", "YBR_FULL")],
+    *[
+        (how, header)
+        for how in ("Adobe RGB", "Adobe RGB, ids 123", "ids RGB", "ids rgb")
+        for header in ("RGB", "YBR_FULL_422", "YBR_FULL")
+    ],
     ("nothing, YBR", "YBR_FULL_422"),
     ("nothing, YBR", "YBR_FULL"),
     ("nothing, RGB", "RGB"),
@@ -261,6 +280,17 @@ def test_a_transform_that_header_and_stream_tell_apart(tmp_path: Path, transform
     assert "colour transform" in refused(path)
 
 
+def test_boxes_around_a_codestream_are_not_asked(tmp_path: Path) -> None:
+    """A JP2 file within DICOM names a colour space, from which OpenJPEG would convert on its own."""
+    drawn = colours()
+    stream = imagecodecs.jpeg2k_encode(
+        to_ybr(drawn[0]), level=0, reversible=True, mct=False, codecformat="jp2", colorspace="SYCC"
+    )
+    assert stream[4:8] == b"jP  "
+    path = write_image(tmp_path / "x.dcm", drawn.shape, [stream], JPEG2000Lossless, photometric="YBR_FULL")
+    assert worst(read_image(path), drawn) <= 2
+
+
 def test_near_lossless(tmp_path: Path) -> None:
     drawn = colours(8, 2)
     encoded = [imagecodecs.jpegls_encode(frame, level=2) for frame in drawn]
@@ -296,12 +326,18 @@ def test_streams_of_another_shape_are_refused(tmp_path: Path, name: str) -> None
     drawn = colours()
     whole = encode(drawn[0])
     photometric = "YBR_FULL_422" if name == "baseline" else "RGB"
-    for stream, reason in ((encode(drawn[0, :-2]), "size"), (whole[:-200], "cut off")):
+    for stream, reason in ((encode(drawn[0, :-2]), "another size than its header"), (whole[:-200], "cut off")):
         path = write_image(tmp_path / "x.dcm", drawn.shape, [stream], syntax, photometric=photometric)
         assert reason in refused(path)
     if name in ("JPEG-LS", "JPEG 2000"):
         path = write_image(tmp_path / "x.dcm", drawn.shape, [encode(drawn[0, ..., 0])], syntax)
         assert "component" in refused(path)
+    if name == "JPEG 2000":
+        # vertical sampling of the last component, behind SOC, SIZ, 38 bytes and two components
+        sampled = bytearray(whole)
+        sampled[4 + 38 + 8] = 2
+        path = write_image(tmp_path / "x.dcm", drawn.shape, [bytes(sampled)], syntax)
+        assert "do not start with" in refused(path)
     if name in ("JPEG-LS", "JPEG 2000", "HTJ2K"):
         path = write_image(tmp_path / "x.dcm", drawn.shape, [encode(colours(16)[0])], syntax)
         assert "16 bits" in refused(path)
