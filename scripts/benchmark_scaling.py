@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 from seqnorm_monai.benchmarking.cases import NetworkCase
 from seqnorm_monai.benchmarking.options import case_options, create_parser, run_benchmark
-from seqnorm_monai.networks import VARIANTS
+from seqnorm_monai.networks.vit import VARIANTS
 
 KINDS = (
     *("seqnorm", "seqnorm-literal", "sima", "softmax", "linear", "xcit", "performer"),

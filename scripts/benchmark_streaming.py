@@ -26,10 +26,10 @@ import torch
 import torch.nn.functional as F
 
 from seqnorm_monai.benchmarking.environment import git_commit, hardware_name
-from seqnorm_monai.image_source import read_tile
-from seqnorm_monai.networks import SeqNormViT, create_network
-from seqnorm_monai.streaming import CHUNK_TOKENS, stream_forward
-from seqnorm_monai.streaming_training import stream_backward
+from seqnorm_monai.images.slides.regions import read_tile
+from seqnorm_monai.networks.vit import SeqNormViT, create_network
+from seqnorm_monai.streaming.forward import CHUNK_TOKENS, stream_forward
+from seqnorm_monai.streaming.training import stream_backward
 
 COLUMNS = (
     "task", "tokens_in", "pixels", "patch", "tokens", "network", "chunk_tokens",

@@ -23,8 +23,8 @@ import numpy as np
 from PIL import Image
 from pydicom.uid import JPEG2000, generate_uid
 
-from seqnorm_monai.datalists import build_datalist, write_datalist
-from seqnorm_monai.dicom.wrap import RadiographHeader, write_radiograph, write_radiograph_jpeg
+from seqnorm_monai.data.datalists import build_datalist, write_datalist
+from seqnorm_monai.images.dicom.write import RadiographHeader, write_radiograph, write_radiograph_jpeg
 
 FRACTIONS = (0.6, 0.2, 0.2)
 FEWEST_POSITIVES = 15  # a finding with fewer images in the sample is no class of the datalist

@@ -12,7 +12,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from seqnorm_monai.datalists import DatalistError, build_datalist, write_datalist
+from seqnorm_monai.data.datalists import DatalistError, build_datalist, write_datalist
 
 
 def main(argv: Sequence[str] | None = None) -> int:

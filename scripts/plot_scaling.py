@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from seqnorm_monai.benchmarking.figure import MissingMatplotlibError, draw_scaling, read_rows
 from seqnorm_monai.benchmarking.runs import OURS
 from seqnorm_monai.benchmarking.summary import markdown_table
-from seqnorm_monai.networks import VARIANTS
+from seqnorm_monai.networks.vit import VARIANTS
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,9 +14,10 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from seqnorm_monai import parallel, layer_map
-from seqnorm_monai.networks import SeqNormViT
-from seqnorm_monai.parallel import SequenceParallel, average_gradients, forward_parallel, own_rows
+from seqnorm_monai.streaming.forward import parallel
+from seqnorm_monai.attention.modules import layer_map
+from seqnorm_monai.networks.vit import SeqNormViT
+from seqnorm_monai.streaming.parallel import SequenceParallel, average_gradients, forward_parallel, own_rows
 from tests.streaming_tools import gradient_errors, gradients, relative, streamed_network
 
 WORLD = 4

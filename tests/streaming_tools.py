@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seqnorm_monai.networks import SeqNormViT
+from seqnorm_monai.networks.vit import SeqNormViT
 from tests.compare import relative_error
 
 CLASSES = 5

@@ -15,7 +15,7 @@ from monai.data import MetaTensor
 from monai.engines import SupervisedEvaluator
 from monai.transforms import Compose, Lambda, OneOf
 
-from seqnorm_monai.accounting import AccountedDataset, AccountedLoader, Rejection, one_line
+from seqnorm_monai.data.fault_tolerant import AccountedDataset, AccountedLoader, Rejection, one_line
 
 SECRET = "DOE^JANE"
 

@@ -13,7 +13,7 @@ from pydicom import dcmread
 
 from seqnorm_monai.benchmarking.reading import DISK, OURS, READERS, ReadingCase, markdown_table, measure
 from seqnorm_monai.benchmarking.study_samples import SYNTAXES, write_radiographs, write_volume
-from seqnorm_monai.transforms import LoadRadiographd, LoadStudyd
+from seqnorm_monai.data import LoadRadiographd, LoadStudyd
 from tests.bundle_tools import ROOT
 
 

@@ -25,10 +25,10 @@ from seqnorm_monai.benchmarking.cases import (
 from seqnorm_monai.benchmarking.environment import describe_environment
 from seqnorm_monai.benchmarking.figure import MissingMatplotlibError, curve, draw_scaling, read_rows
 from seqnorm_monai.benchmarking.runs import COLUMNS, RunSettings
-from seqnorm_monai.complexity import FORMS
-from seqnorm_monai.mlp import MLP
-from seqnorm_monai.networks import SeqNormViT
-from seqnorm_monai.peers import PEERS
+from seqnorm_monai.benchmarking.complexity import FORMS
+from seqnorm_monai.networks.mlp import MLP
+from seqnorm_monai.networks.vit import SeqNormViT
+from seqnorm_monai.benchmarking.peers import PEERS
 from tests.bundle_tools import ROOT
 
 QUICK = RunSettings(repeats=3, warm_up=1, max_seconds=30.0, memory=False)

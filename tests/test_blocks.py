@@ -6,9 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seqnorm_monai import layer_map, layers, mlp
-from seqnorm_monai.attention import SequenceNormAttention
-from seqnorm_monai.layers import TransformerBlock
+from seqnorm_monai.attention.modules import layer_map
+from seqnorm_monai.networks.vit import layers
+from seqnorm_monai.networks.vit import mlp
+from seqnorm_monai.attention.modules import SequenceNormAttention
+from seqnorm_monai.networks.layers import TransformerBlock
 from tests.compare import assert_close, relative_error
 
 HIDDEN, WIDTH, HEADS = 10, 23, 2

@@ -13,7 +13,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, create_workflow, verify_metadata, verify_net_in_out
 
-from seqnorm_monai.layers import ATTENTION_KINDS
+from seqnorm_monai.networks.layers import ATTENTION_KINDS
 from tests.bundle_tools import BUNDLES, SHARED, config
 
 every_bundle = pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)

@@ -17,8 +17,8 @@ import torch
 from monai.bundle import ConfigParser
 from pydicom.data import get_testdata_file
 
-from seqnorm_monai.layers import ATTENTION_KINDS, ATTENTION_PATHS
-from seqnorm_monai.networks import SeqNormViT
+from seqnorm_monai.networks.layers import ATTENTION_KINDS, ATTENTION_PATHS
+from seqnorm_monai.networks.vit import SeqNormViT
 from tests.bundle_tools import CHEST, bundle_command, config, copy_bundle, environment, run_command
 
 # a network and images so small that an epoch takes a second

@@ -76,7 +76,7 @@ def test_a_volume_is_predicted_from_all_its_files(bundle: Path, tmp_path: Path) 
         "network_def#patch_size": [4, 4, 2],
         "network_def#in_channels": 2,
         "preprocessing#transforms": [
-            {"_target_": "seqnorm_monai.transforms.LoadStudyd", "keys": "image", "modalities": ["MR"]},
+            {"_target_": "seqnorm_monai.data.LoadStudyd", "keys": "image", "modalities": ["MR"]},
             {"_target_": "Resized", "keys": "image", "spatial_size": [8, 8, 4]},
         ],
         "ckpt_dir": str(tmp_path / "models"),

@@ -14,12 +14,13 @@ import torch
 from monai.data import CacheDataset, MetaTensor
 from monai.transforms import Compose, RandScaleIntensityd, ScaleIntensityRanged
 
-from seqnorm_monai import caching
-from seqnorm_monai.caching import CachedDataset
-from seqnorm_monai.dicom import RadiographHeader, volume, write_radiograph
-from seqnorm_monai.studies import find_images
-from seqnorm_monai.transforms import LoadRadiographd, LoadStudyd
-from seqnorm_monai.transforms import radiograph as transforms
+from seqnorm_monai.data import caching
+from seqnorm_monai.data.caching import CachedDataset
+from seqnorm_monai.images.dicom import RadiographHeader, write_radiograph
+from seqnorm_monai.images.dicom import volume
+from seqnorm_monai.data.items import find_images
+from seqnorm_monai.data import LoadRadiographd, LoadStudyd
+from seqnorm_monai.data import radiograph as transforms
 from tests.study_files import write_phases
 
 COUNT = 5
@@ -138,7 +139,7 @@ def test_studies_are_cached_by_all_their_files(tmp_path: Path) -> None:
 def test_the_key_does_not_depend_on_the_process(tmp_path: Path) -> None:
     write_phases(tmp_path / "in")
     code = (
-        "import sys; from seqnorm_monai.caching import item_hash; from seqnorm_monai.studies import find_images;"
+        "import sys; from seqnorm_monai.data.caching import item_hash; from seqnorm_monai.data.items import find_images;"
         "print(item_hash(find_images(sys.argv[1])[0]).decode())"
     )
     command = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path / "in")]

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
-from seqnorm_monai import complexity, mlp
-from seqnorm_monai.complexity import FORMS, NetworkSize
-from seqnorm_monai.layers import create_attention
-from seqnorm_monai.networks import SeqNormViT
-from seqnorm_monai.peers import PEERS
+from seqnorm_monai.benchmarking import complexity
+from seqnorm_monai.networks.vit import mlp
+from seqnorm_monai.benchmarking.complexity import FORMS, NetworkSize
+from seqnorm_monai.networks.layers import create_attention
+from seqnorm_monai.networks.vit import SeqNormViT
+from seqnorm_monai.benchmarking.peers import PEERS
 
 HIDDEN, HEADS, MLP, LAYERS, CLASSES = 35, 5, 41, 3, 7
 CHANNELS, PATCH = 2, 3

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seqnorm_monai.datalists import SPLITS, DatalistError, build_datalist, load_datalist, write_datalist
+from seqnorm_monai.data.datalists import SPLITS, DatalistError, build_datalist, load_datalist, write_datalist
 
 NAMES = ["Effusion", "Mass", "Nodule"]
 

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from seqnorm_monai import evaluation
-from seqnorm_monai.evaluation import (
+from seqnorm_monai.evaluation.multilabel import multilabel as evaluation
+from seqnorm_monai.evaluation.multilabel import (
     evaluate_multilabel,
     patient_weights,
     weighted_auroc,

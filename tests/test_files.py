@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from seqnorm_monai.files import GrowingTable, replacing, replacing_bytes
+from seqnorm_monai.atomic_files import GrowingTable, replacing, replacing_bytes
 
 
 def test_replaces_as_a_whole(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqnorm_monai import functional, paths
-from seqnorm_monai.functional import (
+from seqnorm_monai.attention.modules import functional
+from seqnorm_monai.attention.modules import paths
+from seqnorm_monai.attention.functional import (
     TokenStatistics,
     affine_map,
     apply_affine_map,
@@ -18,8 +19,8 @@ from seqnorm_monai.functional import (
     merge_statistics,
     token_statistics,
 )
-from seqnorm_monai.layers import SequenceNormAttention, TransformerBlock
-from seqnorm_monai.paths import covariance_attention, literal_attention, prefers_covariance, projected_attention
+from seqnorm_monai.networks.layers import SequenceNormAttention, TransformerBlock
+from seqnorm_monai.attention.paths import covariance_attention, literal_attention, prefers_covariance, projected_attention
 from tests.compare import assert_close, relative_error
 
 BATCH, COUNT, HIDDEN, HEADS, EPS = 3, 101, 35, 5, 1e-5
@@ -136,7 +137,7 @@ def test_chunks_of_tokens_change_nothing(monkeypatch: pytest.MonkeyPatch, masked
         return y, torch.autograd.grad((y * r).sum(), x)[0]
 
     whole = run()
-    monkeypatch.setattr("seqnorm_monai.recompute.CHUNK_NUMBERS", 1)
+    monkeypatch.setattr("seqnorm_monai.attention.autograd.CHUNK_NUMBERS", 1)
     for ours, expected in zip(run(), whole):
         assert_close(ours, expected, 1e-12)
 

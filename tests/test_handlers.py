@@ -20,8 +20,8 @@ from monai.handlers import CheckpointLoader, CheckpointSaver, LrScheduleHandler,
 from monai.handlers.utils import from_engine
 from monai.transforms import Activationsd
 
-from seqnorm_monai.accounting import AccountedDataset, AccountedLoader
-from seqnorm_monai.evaluation import evaluate_multilabel
+from seqnorm_monai.data.fault_tolerant import AccountedDataset, AccountedLoader
+from seqnorm_monai.evaluation.multilabel import evaluate_multilabel
 from seqnorm_monai.handlers import EvaluationWriter, HistoryWriter, PredictionWriter
 from seqnorm_monai.handlers.predictions import UIDS
 

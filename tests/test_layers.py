@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seqnorm_monai import reference
-from seqnorm_monai.layers import (
+from seqnorm_monai.attention.modules import reference
+from seqnorm_monai.networks.layers import (
     ATTENTION_PATHS,
     SequenceNormAttention,
     SimAAttention,

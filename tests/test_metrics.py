@@ -6,7 +6,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from seqnorm_monai.metrics import MeanAUROCMetric
+from seqnorm_monai.handlers.metrics import MeanAUROCMetric
 
 
 def batches() -> tuple[torch.Tensor, torch.Tensor]:

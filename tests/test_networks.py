@@ -11,8 +11,8 @@ import torch
 from monai.data import MetaTensor, decollate_batch, list_data_collate
 from torch import Tensor, nn
 
-from seqnorm_monai.layers import ATTENTION_KINDS, ATTENTION_PATHS
-from seqnorm_monai.networks import VARIANTS, SeqNormViT, create_network
+from seqnorm_monai.networks.layers import ATTENTION_KINDS, ATTENTION_PATHS
+from seqnorm_monai.networks.vit import VARIANTS, SeqNormViT, create_network
 from tests.compare import assert_close, relative_error
 
 CLASSES = 5

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seqnorm_monai.peers import PEERS, LinearAttention, PerformerAttention, orthogonal_features
+from seqnorm_monai.benchmarking.peers import PEERS, LinearAttention, PerformerAttention, orthogonal_features
 from tests.compare import assert_close, relative_error
 
 BATCH, HIDDEN, HEADS = 2, 21, 3

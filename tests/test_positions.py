@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqnorm_monai.positions import LearnablePositions, SinCosPositions, create_positions
+from seqnorm_monai.networks.positions import LearnablePositions, SinCosPositions, create_positions
 from tests.compare import assert_close
 
 GRIDS = [(5, 7), (3, 5, 7)]

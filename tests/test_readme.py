@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from pydicom.uid import generate_uid
 
-from seqnorm_monai.dicom.wrap import RadiographHeader, write_radiograph
+from seqnorm_monai.images.dicom.write import RadiographHeader, write_radiograph
 from tests.bundle_tools import CHEST, ROOT, SHARED, copy_bundle, run_command
 
 # appended to what trains, so that a test of the command does not wait for the result

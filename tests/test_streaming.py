@@ -13,10 +13,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqnorm_monai import layer_map, streaming, tokenwise
-from seqnorm_monai.image_source import CroppedImage, open_image, tiles
-from seqnorm_monai.positions import create_positions
-from seqnorm_monai.streaming import stream_forward
+from seqnorm_monai.attention.modules import layer_map
+from seqnorm_monai.streaming.forward import forward as streaming
+from seqnorm_monai.streaming.forward import tokenwise
+from seqnorm_monai.images.slides.regions import CroppedImage, open_image, tiles
+from seqnorm_monai.networks.positions import create_positions
+from seqnorm_monai.streaming.forward import stream_forward
 from tests.bundle_tools import ROOT
 from tests.compare import assert_close
 from tests.streaming_tools import NATIVE, PATCHES, image_of, relative, streamed_network
@@ -137,7 +139,8 @@ def test_a_half_written_layer_would_be_seen(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 import torch
-from seqnorm_monai import streaming, tokenwise
+from seqnorm_monai.streaming.forward import forward as streaming
+from seqnorm_monai.streaming.forward import tokenwise
 from tests.streaming_tools import image_of, streamed_network
 calls = iter(range(10))
 def apply_block(*arguments):

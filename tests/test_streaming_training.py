@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seqnorm_monai import streaming_training
-from seqnorm_monai.networks import create_network
-from seqnorm_monai.streaming import stream_forward
-from seqnorm_monai.streaming_training import stream_backward
+from seqnorm_monai.streaming.forward import training as streaming_training
+from seqnorm_monai.networks.vit import create_network
+from seqnorm_monai.streaming.forward import stream_forward
+from seqnorm_monai.streaming.training import stream_backward
 from tests.streaming_tools import gradient_errors, gradients, image_of, relative, streamed_network
 
 TOLERANCES = {torch.float32: 1e-4, torch.float64: 1e-9}

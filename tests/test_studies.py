@@ -16,11 +16,11 @@ from monai.data import DataLoader, Dataset
 from monai.transforms import Compose, Orientationd
 from pydicom.data import get_testdata_file
 
-from seqnorm_monai.dicom import OtherModalityError, UnreadableFileError, UnsupportedImageError, find_read_error
-from seqnorm_monai.dicom.selection import SelectionRuleError
-from seqnorm_monai.read_errors import ImageReadError
-from seqnorm_monai.studies import ImageChoiceError, StudyImage, find_images, load_image
-from seqnorm_monai.transforms import LoadRadiograph, LoadStudy, LoadStudyd
+from seqnorm_monai.images.dicom import OtherModalityError, UnreadableFileError, UnsupportedImageError, find_read_error
+from seqnorm_monai.images.rules import SelectionRuleError
+from seqnorm_monai.images.errors import ImageReadError
+from seqnorm_monai.data.items import ImageChoiceError, StudyImage, find_images, load_image
+from seqnorm_monai.data import LoadRadiograph, LoadStudy, LoadStudyd
 from tests.study_files import SECRETS, SERIES, STUDY, mr_slice, save, true_affine, write_phases
 
 MR_SERIES = {"selections": [{"name": "MR", "conditions": {"Modality": "MR"}}]}

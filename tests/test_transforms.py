@@ -12,15 +12,8 @@ from monai.data import DataLoader, Dataset, MetaTensor, decollate_batch, list_da
 from monai.transforms import Compose, RandAffined, Resized, ScaleIntensityRangePercentilesd, Spacingd
 from pydicom.uid import ExplicitVRLittleEndian
 
-from seqnorm_monai.dicom import (
-    DicomReadError,
-    NotDicomError,
-    RadiographHeader,
-    UnsupportedImageError,
-    find_read_error,
-    write_radiograph,
-)
-from seqnorm_monai.transforms import LoadRadiograph, LoadRadiographd
+from seqnorm_monai.images.dicom import DicomReadError, NotDicomError, RadiographHeader, UnsupportedImageError, find_read_error, write_radiograph
+from seqnorm_monai.data import LoadRadiograph, LoadRadiographd
 
 ROWS, COLUMNS = 43, 37
 TEXTS = {

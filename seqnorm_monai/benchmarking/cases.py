@@ -1,7 +1,7 @@
 """What is measured: one attention layer or one whole network, in one form, at one size.
 
 A case is a frozen record of plain values, so that it can be sent to another process, with three things to ask:
-the step to be run (:meth:`Case.build`), and what :mod:`seqnorm_monai.complexity` says of it.
+the step to be run (:meth:`Case.build`), and what :mod:`seqnorm_monai.benchmarking.complexity` says of it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqnorm_monai import complexity
-from seqnorm_monai.attention import create_attention
-from seqnorm_monai.networks import VARIANTS, SeqNormViT, create_network
-from seqnorm_monai.peers import PEERS
+from seqnorm_monai.benchmarking import complexity
+from seqnorm_monai.attention.modules import create_attention
+from seqnorm_monai.networks.vit import VARIANTS, SeqNormViT, create_network
+from seqnorm_monai.benchmarking.peers import PEERS
 
 MODES = ("inference", "training")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -30,7 +30,7 @@ Step = Callable[[], None]
 
 
 def create_form(form: str, hidden: int, heads: int) -> nn.Module:
-    """The attention module of a form (:data:`seqnorm_monai.complexity.FORMS`).
+    """The attention module of a form (:data:`seqnorm_monai.benchmarking.complexity.FORMS`).
 
     Raises:
         ValueError: for another form.
@@ -212,7 +212,7 @@ class LayerCase(Case):
 class NetworkCase(Case):
     """A ViT of a named size: its forward pass, or one step of training (forward, loss, backward, AdamW).
 
-    variant: of :data:`seqnorm_monai.networks.VARIANTS`. image_size: pixels along both sides of a square image.
+    variant: of :data:`seqnorm_monai.networks.vit.VARIANTS`. image_size: pixels along both sides of a square image.
     """
 
     variant: str

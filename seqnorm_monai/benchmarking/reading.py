@@ -15,7 +15,7 @@ from monai.data import CacheDataset, DataLoader, Dataset
 from monai.transforms import LoadImage, LoadImaged, MapTransform
 
 from seqnorm_monai.benchmarking.timing import interleave, paired_ratio, seconds_of, summarise
-from seqnorm_monai.caching import CachedDataset
+from seqnorm_monai.data.caching import CachedDataset
 
 OURS = "ours"
 READERS = ("ITKReader", "PydicomReader")

@@ -17,7 +17,7 @@ from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint
 from torch import nn
 
-from seqnorm_monai.files import replacing_bytes
+from seqnorm_monai.atomic_files import replacing_bytes
 
 
 class BestModelSaver:

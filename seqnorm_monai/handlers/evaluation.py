@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 
-from seqnorm_monai.evaluation import evaluate_multilabel, text_table, write_metrics
+from seqnorm_monai.evaluation.multilabel import evaluate_multilabel, text_table, write_metrics
 from seqnorm_monai.handlers.outputs import decollated, probabilities_of
 
 logger = logging.getLogger(__name__)

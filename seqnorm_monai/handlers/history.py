@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 
-from seqnorm_monai.files import replacing
+from seqnorm_monai.atomic_files import replacing
 
 
 class HistoryWriter:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from ignite.engine import Engine, Events
 
-from seqnorm_monai.accounting import IMAGE, PATH, AccountedLoader, Rejection, path_of
-from seqnorm_monai.files import GrowingTable
-from seqnorm_monai.handlers.file_fates import ASIDE, PREDICTED, REJECTED, FileFates
+from seqnorm_monai.data.fault_tolerant import IMAGE, PATH, AccountedLoader, Rejection, path_of
+from seqnorm_monai.atomic_files import GrowingTable
+from seqnorm_monai.handlers.file_status import ASIDE, PREDICTED, REJECTED, FileFates
 from seqnorm_monai.handlers.outputs import decollated, probabilities_of
 
 UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
@@ -32,7 +32,7 @@ class PredictionWriter:
     a derived map) or `rejected`; the UIDs of study and series where they are known.
 
     Rows come in the order of `loader.dataset.data`; paths are relative to `root`, the folder (or file) given to
-    `seqnorm_monai.studies.find_images`. The UIDs are read from the metadata of `image` and empty where absent. `pred`
+    `seqnorm_monai.data.items.find_images`. The UIDs are read from the metadata of `image` and empty where absent. `pred`
     of the engine's output must be probabilities (classes,): a value that is not finite rejects its image. Every item of
     the dataset stands in one of the two tables; what the run did not reach is rejected with that reason.
 

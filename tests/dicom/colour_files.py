@@ -12,10 +12,10 @@ from pydicom.encaps import encapsulate
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import UID, MultiFrameTrueColorSecondaryCaptureImageStorage
 
-from seqnorm_monai.dicom import DicomReadError
-from seqnorm_monai.dicom.sources import SourceFile
-from seqnorm_monai.dicom.study import read_studies
-from seqnorm_monai.dicom.volume import load_volume
+from seqnorm_monai.images.dicom import DicomReadError
+from seqnorm_monai.images.sources import SourceFile
+from seqnorm_monai.images.dicom.series import read_studies
+from seqnorm_monai.images.dicom.volume import load_volume
 
 # odd sizes; JPEG 2000 encoders need 32 in both directions
 ROWS, COLUMNS = 37, 43

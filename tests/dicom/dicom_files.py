@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seqnorm_monai.dicom import DicomReadError, read_radiograph
+from seqnorm_monai.images.dicom import DicomReadError, read_radiograph
 
 # JPEG 2000 encoders need 32 in both directions.
 ROWS, COLUMNS = 43, 37

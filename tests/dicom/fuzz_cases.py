@@ -23,9 +23,9 @@ from fuzz_mutations import DICOM, GENERAL, NIFTI, mutated
 from fuzz_oracles import Image, check_dicom, check_nifti, check_volumes, read_volumes
 from fuzz_samples import DICOM_FILES, dicom_file, nifti_file, series_files, zip_file
 
-from seqnorm_monai.dicom.errors import UnreadableFileError
-from seqnorm_monai.dicom.sources import open_sources
-from seqnorm_monai.nifti import NiftiReadError, load_nifti, read_nifti
+from seqnorm_monai.images.dicom.errors import UnreadableFileError
+from seqnorm_monai.images.sources import open_sources
+from seqnorm_monai.images.nifti import NiftiReadError, load_nifti, read_nifti
 
 SEED = 20
 SECONDS = 30

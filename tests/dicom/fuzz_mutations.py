@@ -10,7 +10,7 @@ import numpy as np
 import pydicom
 from pydicom.dataelem import RawDataElement
 
-from seqnorm_monai.dicom.quiet import quiet_pydicom
+from seqnorm_monai.images.dicom.silence import quiet_pydicom
 
 Random = np.random.Generator
 Mutation = Callable[[bytearray, Random], bytearray]

@@ -14,12 +14,12 @@ import torch
 from fuzz_reference import Frame, reference_frames
 from monai.data import MetaTensor
 
-from seqnorm_monai.dicom import DicomReadError
-from seqnorm_monai.dicom.quiet import quiet_pydicom
-from seqnorm_monai.dicom.sources import SourceFile
-from seqnorm_monai.dicom.study import read_studies
-from seqnorm_monai.dicom.volume import Volume, load_volume
-from seqnorm_monai.nifti import NiftiVolume
+from seqnorm_monai.images.dicom import DicomReadError
+from seqnorm_monai.images.dicom.silence import quiet_pydicom
+from seqnorm_monai.images.sources import SourceFile
+from seqnorm_monai.images.dicom.series import read_studies
+from seqnorm_monai.images.dicom.volume import Volume, load_volume
+from seqnorm_monai.images.nifti import NiftiVolume
 
 # All that decides which values come out, and where they are.
 _DECISIVE = (

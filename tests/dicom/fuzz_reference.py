@@ -20,7 +20,7 @@ from pydicom.uid import (
     JPEGExtended12Bit,
 )
 
-from seqnorm_monai.dicom.quiet import quiet_pydicom
+from seqnorm_monai.images.dicom.silence import quiet_pydicom
 
 _LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEG2000)
 _MACROS = (

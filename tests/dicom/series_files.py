@@ -16,8 +16,8 @@ from pydicom.filewriter import dcmwrite
 from pydicom.uid import CTImageStorage, EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage
 from pydicom.valuerep import DSfloat
 
-from seqnorm_monai.dicom.study import StudyReport, read_studies
-from seqnorm_monai.dicom.volume import Volume, load_volume
+from seqnorm_monai.images.dicom.series import StudyReport, read_studies
+from seqnorm_monai.images.dicom.volume import Volume, load_volume
 
 SLOPE, STUDY = 2.0, "1.2.3.1"
 Attributes = Mapping[str, Any]

@@ -27,11 +27,12 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from seqnorm_monai.dicom import PixelDecodeError, decoders
-from seqnorm_monai.dicom.codestream import rle_problem
-from seqnorm_monai.dicom.sources import SourceFile
-from seqnorm_monai.dicom.study import read_studies
-from seqnorm_monai.dicom.volume import load_volume
+from seqnorm_monai.images.dicom import PixelDecodeError
+from seqnorm_monai.images.dicom.pixels import decoders
+from seqnorm_monai.images.dicom.pixels.codestream import rle_problem
+from seqnorm_monai.images.sources import SourceFile
+from seqnorm_monai.images.dicom.series import read_studies
+from seqnorm_monai.images.dicom.volume import load_volume
 from tests.study_files import mr_slice, save
 
 imagecodecs = pytest.importorskip("imagecodecs", reason="needs imagecodecs to encode")
@@ -263,6 +264,6 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         read(path)
     encoded = [CODECS["JPEG-LS"][1](frame) for frame in frames]
     write(path, frames, [frame[:60] + bytes(60) + b"\xff\xd9" for frame in encoded], UID(JPEGLSLossless), 16, how="one")
-    monkeypatch.setattr("seqnorm_monai.dicom.decode.has_imagecodecs", lambda: False)
+    monkeypatch.setattr("seqnorm_monai.images.dicom.pixels.decode.has_imagecodecs", lambda: False)
     with pytest.raises(PixelDecodeError, match=r"\(pip install imagecodecs for one more decoder\)"):
         read(path)

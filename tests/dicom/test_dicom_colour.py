@@ -27,8 +27,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from seqnorm_monai.dicom import decoders
-from seqnorm_monai.dicom.colour import ybr_to_rgb
+from seqnorm_monai.images.dicom.pixels import decoders
+from seqnorm_monai.images.dicom.pixels.colour import ybr_to_rgb
 
 imagecodecs = pytest.importorskip("imagecodecs", reason="needs imagecodecs to encode")
 

@@ -18,7 +18,7 @@ from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSLossless, RLELossless
 
-from seqnorm_monai.dicom import DicomReadError, PixelDecodeError, read_radiograph
+from seqnorm_monai.images.dicom import DicomReadError, PixelDecodeError, read_radiograph
 
 Make = Callable[..., Path]
 

@@ -28,7 +28,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from seqnorm_monai.dicom import read_radiograph
+from seqnorm_monai.images.dicom import read_radiograph
 
 Make = Callable[..., Path]
 NATIVE = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian]

@@ -27,7 +27,7 @@ from series_files import (
     write_enhanced,
 )
 
-from seqnorm_monai.dicom.volume import load_volume
+from seqnorm_monai.images.dicom.volume import load_volume
 
 GRID = Grid()
 STACK, PLACE, TIME = (tag_for_keyword(k) for k in ("StackID", "InStackPositionNumber", "TemporalPositionIndex"))

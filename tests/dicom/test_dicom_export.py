@@ -17,10 +17,10 @@ from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.uid import CTImageStorage
 
-from seqnorm_monai.dicom.export import save_nifti, write_nifti
-from seqnorm_monai.dicom.listing import list_sources
-from seqnorm_monai.dicom.sources import open_sources
-from seqnorm_monai.nifti import load_nifti, read_nifti
+from seqnorm_monai.images.export import save_nifti, write_nifti
+from seqnorm_monai.images.inventory import list_sources
+from seqnorm_monai.images.sources import open_sources
+from seqnorm_monai.images.nifti import load_nifti, read_nifti
 from tests.study_files import SECRETS, write_phases
 
 Make = Callable[..., Path]

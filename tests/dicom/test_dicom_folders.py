@@ -12,10 +12,10 @@ import pytest
 from references import by_itk, itk_order
 from slice_files import Grid, item, random_values, write_classic, write_enhanced
 
-from seqnorm_monai.dicom import PixelDecodeError, SeriesError
-from seqnorm_monai.dicom.sources import SourceFile, open_sources
-from seqnorm_monai.dicom.study import StudyReport, read_studies
-from seqnorm_monai.dicom.volume import load_volume
+from seqnorm_monai.images.dicom import PixelDecodeError, SeriesError
+from seqnorm_monai.images.sources import SourceFile, open_sources
+from seqnorm_monai.images.dicom.series import StudyReport, read_studies
+from seqnorm_monai.images.dicom.volume import load_volume
 from tests.bundle_tools import SHARED
 from tests.study_files import SECRETS, SERIES, STUDY
 

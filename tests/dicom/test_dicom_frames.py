@@ -25,9 +25,9 @@ from pydicom.uid import (
     UID_dictionary,
 )
 
-from seqnorm_monai.dicom.decoders import HTJ2K_SYNTAXES
-from seqnorm_monai.dicom.sources import SourceFile
-from seqnorm_monai.dicom.study import read_studies
+from seqnorm_monai.images.dicom.pixels.decoders import HTJ2K_SYNTAXES
+from seqnorm_monai.images.sources import SourceFile
+from seqnorm_monai.images.dicom.series import read_studies
 
 
 def bits(frames: int, columns: int) -> np.ndarray:

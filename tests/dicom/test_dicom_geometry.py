@@ -23,8 +23,8 @@ from series_files import (
     write_enhanced,
 )
 
-from seqnorm_monai.dicom.geometry import GeometryError, position_labels, slice_normal, stack_geometry
-from seqnorm_monai.dicom.volume import load_volume
+from seqnorm_monai.images.dicom.geometry import GeometryError, position_labels, slice_normal, stack_geometry
+from seqnorm_monai.images.dicom.volume import load_volume
 
 SOME = settings(
     max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -21,8 +21,8 @@ from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from test_dicom_sources import medium
 
-from seqnorm_monai.dicom.listing import Listing, check_pixels, list_sources
-from seqnorm_monai.dicom.sources import open_sources
+from seqnorm_monai.images.inventory import Listing, check_pixels, list_sources
+from seqnorm_monai.images.sources import open_sources
 from tests.bundle_tools import environment
 from tests.study_files import SECRETS, mr_slice, save, true_affine, write_phases
 
@@ -197,7 +197,7 @@ def test_good_files_are_the_same_without_the_others(hostile: Path) -> None:
 def test_listing_fits_into_little_memory(hostile: Path) -> None:
     """The whole command in a process that may take 1 GiB more than its libraries have."""
     script = (
-        "import resource, sys; from pathlib import Path; from seqnorm_monai.dicom.__main__ import main;"
+        "import resource, sys; from pathlib import Path; from seqnorm_monai.images.__main__ import main;"
         "used = 1024 * int(Path('/proc/self/status').read_text().split('VmSize:')[1].split()[0]);"
         "resource.setrlimit(resource.RLIMIT_AS, (used + 2**30,) * 2); sys.exit(main(sys.argv[1:]))"
     )

@@ -1,4 +1,4 @@
-"""``python -m seqnorm_monai.dicom``: the table, the JSON and the NIfTI files of a mixed folder."""
+"""``python -m seqnorm_monai.images``: the table, the JSON and the NIfTI files of a mixed folder."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.uid import CTImageStorage
 
-from seqnorm_monai.dicom.__main__ import main
-from seqnorm_monai.dicom.report import printable
+from seqnorm_monai.images.__main__ import main
+from seqnorm_monai.images.terminal_table import printable
 from tests.bundle_tools import environment
 
 Make = Callable[..., Path]
@@ -156,7 +156,7 @@ def test_command_line(folder: Path) -> None:
     """In a terminal that has no letters but those of English, and a folder whose names have others."""
     (folder / "bild-ä.txt").write_text("text")
     done = subprocess.run(
-        [sys.executable, "-m", "seqnorm_monai.dicom", str(folder)],
+        [sys.executable, "-m", "seqnorm_monai.images", str(folder)],
         env={**environment(), "PYTHONIOENCODING": "ascii"},
         capture_output=True,
         text=True,

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seqnorm_monai.dicom import UnsupportedImageError
-from seqnorm_monai.dicom.decode import PixelLayout
-from seqnorm_monai.dicom.loading import gray_values
-from seqnorm_monai.dicom.pixels import LookupTable, Rescale, modality_values
+from seqnorm_monai.images.dicom import UnsupportedImageError
+from seqnorm_monai.images.dicom.pixels.decode import PixelLayout
+from seqnorm_monai.images.dicom.load_planes import gray_values
+from seqnorm_monai.images.dicom.pixels.grayscale import LookupTable, Rescale, modality_values
 
 PATH = Path("x.dcm")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from seqnorm_monai.dicom.pixels import (
+from seqnorm_monai.images.dicom.pixels.grayscale import (
     LookupTable,
     Rescale,
     Window,

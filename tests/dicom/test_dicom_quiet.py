@@ -9,7 +9,7 @@ import warnings
 
 import pytest
 
-from seqnorm_monai.dicom.quiet import quiet_pydicom
+from seqnorm_monai.images.dicom.silence import quiet_pydicom
 
 LOGGER = logging.getLogger("pydicom")
 

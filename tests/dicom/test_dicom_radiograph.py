@@ -13,7 +13,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from seqnorm_monai.dicom import read_radiograph
+from seqnorm_monai.images.dicom import read_radiograph
 
 Make = Callable[..., Path]
 

@@ -15,16 +15,7 @@ from dicom_files import ramp, refusal
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 
-from seqnorm_monai.dicom import (
-    DicomReadError,
-    NoPixelDataError,
-    NotDicomError,
-    PixelDecodeError,
-    UnreadableFileError,
-    UnsupportedImageError,
-    find_read_error,
-    read_radiograph,
-)
+from seqnorm_monai.images.dicom import DicomReadError, NoPixelDataError, NotDicomError, PixelDecodeError, UnreadableFileError, UnsupportedImageError, find_read_error, read_radiograph
 
 Make = Callable[..., Path]
 

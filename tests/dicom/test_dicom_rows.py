@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
-from seqnorm_monai.dicom.__main__ import main
-from seqnorm_monai.dicom.errors import SeriesError
-from seqnorm_monai.dicom.listing import Listing, _refused, check_pixels, list_sources
-from seqnorm_monai.dicom.report import table
-from seqnorm_monai.dicom.rows import letters, plane_of
-from seqnorm_monai.dicom.selection import parse_rules
-from seqnorm_monai.dicom.sources import open_sources
-from seqnorm_monai.dicom.study import Series
+from seqnorm_monai.images.__main__ import main
+from seqnorm_monai.images.dicom.errors import SeriesError
+from seqnorm_monai.images.inventory import Listing, _refused, check_pixels, list_sources
+from seqnorm_monai.images.terminal_table import table
+from seqnorm_monai.images.rows import letters, plane_of
+from seqnorm_monai.images.rules import parse_rules
+from seqnorm_monai.images.sources import open_sources
+from seqnorm_monai.images.dicom.series import Series
 from tests.bundle_tools import environment
 from tests.study_files import SECRETS, mr_slice, save, write_phases
 
@@ -199,7 +199,7 @@ def test_a_reader_of_the_table_may_leave(tmp_path: Path) -> None:
     for index in range(3000):
         (tmp_path / f"{index:04}.nii").write_bytes(f"{index}".encode())
     with subprocess.Popen(
-        [sys.executable, "-m", "seqnorm_monai.dicom", str(tmp_path)],
+        [sys.executable, "-m", "seqnorm_monai.images", str(tmp_path)],
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

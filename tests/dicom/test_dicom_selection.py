@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from seqnorm_monai.dicom.selection import SelectionRuleError, parse_rules, read_rules, select_series
+from seqnorm_monai.images.rules import SelectionRuleError, parse_rules, read_rules, select_series
 
 SERIES: list[dict[str, object]] = [
     {"StudyInstanceUID": "1", "Modality": "MR", "SeriesDescription": "Localizer", "SeriesNumber": 0},

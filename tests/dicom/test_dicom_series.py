@@ -25,8 +25,8 @@ from series_files import (
     write_enhanced,
 )
 
-from seqnorm_monai.dicom.study import StudyReport
-from seqnorm_monai.dicom.volume import load_volume
+from seqnorm_monai.images.dicom.series import StudyReport
+from seqnorm_monai.images.dicom.volume import load_volume
 
 GRID = Grid()
 PAIR = Path(__file__).resolve().parents[3] / "shared" / "data" / "mri_dicom_pgbm" / "Study1"

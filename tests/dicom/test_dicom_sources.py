@@ -18,10 +18,10 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
-from seqnorm_monai.dicom.archives import ArchiveLimits
-from seqnorm_monai.dicom.dicomdir import is_directory_file
-from seqnorm_monai.dicom.errors import UnreadableFileError
-from seqnorm_monai.dicom.sources import Sources, open_sources
+from seqnorm_monai.images.archives import ArchiveLimits
+from seqnorm_monai.images.dicom.dicomdir import is_directory_file
+from seqnorm_monai.images.dicom.errors import UnreadableFileError
+from seqnorm_monai.images.sources import Sources, open_sources
 
 Make = Callable[..., Path]
 ARCHIVE_ROW = "an archive; its members have rows of their own"

@@ -11,10 +11,10 @@ import pytest
 from pydicom.pixels import apply_color_lut, apply_modality_lut
 from references import by_itk
 
-from seqnorm_monai.dicom import PixelDecodeError
-from seqnorm_monai.dicom.sources import SourceFile
-from seqnorm_monai.dicom.study import StudyReport, read_studies
-from seqnorm_monai.dicom.volume import load_volume
+from seqnorm_monai.images.dicom import PixelDecodeError
+from seqnorm_monai.images.sources import SourceFile
+from seqnorm_monai.images.dicom.series import StudyReport, read_studies
+from seqnorm_monai.images.dicom.volume import load_volume
 
 FOLDER = Path(pydicom.__file__).parent / "data" / "test_files"
 FILES = sorted(path for path in FOLDER.iterdir() if path.is_file())

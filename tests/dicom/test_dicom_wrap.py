@@ -26,7 +26,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from seqnorm_monai.dicom import RadiographHeader, read_radiograph, write_radiograph, write_radiograph_jpeg
+from seqnorm_monai.images.dicom import RadiographHeader, read_radiograph, write_radiograph, write_radiograph_jpeg
 
 HEADER = RadiographHeader(
     patient_id="P1",

@@ -12,7 +12,7 @@ import pytest
 import torch
 from monai.transforms import LoadImage
 
-from seqnorm_monai.nifti import NiftiReadError, load_nifti, read_nifti
+from seqnorm_monai.images.nifti import NiftiReadError, load_nifti, read_nifti
 
 SHAPE = (5, 7, 3)
 RNG = np.random.default_rng(11)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from nifti_files import AFFINE, Make, header_of, ramp, refusal, same_as_monai
 
-from seqnorm_monai.nifti import load_nifti, read_nifti
+from seqnorm_monai.images.nifti import load_nifti, read_nifti
 
 OBLIQUE = nibabel.quaternions.quat2mat([0.9, 0.3, -0.2, 0.24]) @ np.diag([1.5, 0.5, -2.0])
 

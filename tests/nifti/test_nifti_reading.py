@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from nifti_files import SHAPE, Make, ramp, refusal
 from pydicom.data import get_testdata_file
 
-from seqnorm_monai.dicom.listing import list_sources
-from seqnorm_monai.dicom.sources import open_sources
-from seqnorm_monai.nifti import files, load_nifti, read_nifti
+from seqnorm_monai.images.inventory import list_sources
+from seqnorm_monai.images.sources import open_sources
+from seqnorm_monai.images.nifti import load_nifti, read_nifti
+from seqnorm_monai.images.nifti import byte_ranges as files
 from tests.bundle_tools import SHARED
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from nifti_files import RNG, SHAPE, Make, header_of, ramp, refusal
 
-from seqnorm_monai.nifti import is_nifti, load_nifti, read_nifti
+from seqnorm_monai.images.nifti import is_nifti, load_nifti, read_nifti
 
 
 @pytest.mark.parametrize(

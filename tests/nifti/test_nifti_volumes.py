@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from nifti_files import SHAPE, Make, ramp, refusal, same_as_monai
 
-from seqnorm_monai.nifti import load_nifti, read_nifti
+from seqnorm_monai.images.nifti import load_nifti, read_nifti
 from tests.bundle_tools import SHARED
 
 

@@ -1,0 +1,1 @@
+"""Sequence-norm attention: the mathematics, three paths, the modules."""

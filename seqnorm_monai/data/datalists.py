@@ -1,0 +1,150 @@
+"""Which images stand in which split: MONAI's JSON datalist, checked as a whole before a single image is read.
+
+    {"training": [{"image": "a/1.dcm", "label": ["Mass"], "patient": "17"}, ...], "validation": [...], "test": [...]}
+
+Image paths are relative to the folder of the JSON file; an empty `label` means that no class was found. Other keys of
+the file and of its items are left alone.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seqnorm_monai.data.datalist_rules import SPLITS, DatalistError, leaks, summary_of
+from seqnorm_monai.atomic_files import replacing
+from seqnorm_monai.data.label_tables import build_datalist
+
+__all__ = ["SPLITS", "DatalistError", "build_datalist", "load_datalist", "write_datalist"]
+
+
+def load_datalist(path: str | os.PathLike[str], *, split: str, class_names: Sequence[str]) -> list[dict[str, Any]]:
+    """The items of one split: `image` an absolute path, `label` float32 (classes,) of 0 and 1, `patient` a string.
+
+    The whole file is checked, whatever the split, so that a leak between splits stops every use of the file.
+
+    Raises `DatalistError`, with the first few problems and their number, for: a file that is missing or no JSON, an
+    unknown, missing or empty split, repeated class names, an item without one of the three keys or with a wrong type in
+    it, a label outside `class_names`, an image that does not exist or stands twice, a patient in two splits.
+    """
+    names = _checked_names(class_names)
+    if split not in SPLITS:
+        raise DatalistError(f"argument split must be one of {', '.join(SPLITS)}; got {split!r}")
+    splits = _read(path)
+    folder = os.path.dirname(os.path.abspath(path))
+    problems = _problems(splits, folder, names)
+    if problems:
+        raise DatalistError(summary_of(f"datalist {path}", problems))
+    if not splits[split]:
+        raise DatalistError(f"datalist {path}: split {split!r} is missing or empty; give it at least one item")
+    return [
+        {
+            "image": _absolute(item, folder),
+            "label": np.array([name in item["label"] for name in names], dtype=np.float32),
+            "patient": item["patient"],
+        }
+        for item in splits[split]
+    ]
+
+
+def write_datalist(datalist: Mapping[str, Sequence[Mapping[str, Any]]], path: str | os.PathLike[str]) -> None:
+    """Write the splits to the JSON file `path`, each image as a path relative to that file's folder.
+
+    Images in `datalist` are absolute paths, or relative to the working directory. The file is replaced as a whole.
+    """
+    folder = os.path.dirname(os.path.abspath(path))
+    relative = {
+        split: [{**item, "image": Path(os.path.relpath(item["image"], folder)).as_posix()} for item in datalist[split]]
+        for split in SPLITS
+    }
+    text = json.dumps(relative, indent=1)
+    with replacing(path) as stream:
+        stream.write(text + "\n")
+
+
+def _checked_names(class_names: Sequence[str]) -> list[str]:
+    names = [class_names] if isinstance(class_names, str) else list(class_names)
+    repeated = sorted({str(name) for name in names if names.count(name) > 1})
+    if repeated:
+        raise DatalistError(f"argument class_names holds {', '.join(repeated)} twice; name each class once")
+    if not names or isinstance(class_names, str) or not all(isinstance(name, str) and name for name in names):
+        raise DatalistError(f"argument class_names must be a non-empty list of names; got {class_names!r}")
+    return names
+
+
+def _read(path: str | os.PathLike[str]) -> dict[str, list[Any]]:
+    """The three lists of the file; a split that is not there is empty."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            content = json.load(stream)
+    except OSError as error:
+        raise DatalistError(f"datalist {path}: cannot be opened ({error.strerror}); check the path") from error
+    except ValueError as error:
+        raise DatalistError(f"datalist {path}: is not valid JSON ({error}); correct it or write it anew") from error
+    if not isinstance(content, dict):
+        raise DatalistError(f"datalist {path}: must be an object with the lists {', '.join(SPLITS)}")
+    for split in SPLITS:
+        if not isinstance(content.get(split, []), list):
+            raise DatalistError(f"datalist {path}: {split!r} must be a list of items")
+    return {split: content.get(split, []) for split in SPLITS}
+
+
+def _problems(splits: Mapping[str, list[Any]], folder: str, names: Sequence[str]) -> list[str]:
+    """Everything wrong with the items, in the order of the file, leaks between splits first."""
+    wrong: list[str] = []
+    places: dict[tuple[int, int], str] = {}
+    splits_of_patient: dict[str, list[str]] = {}
+    for split, items in splits.items():
+        for position, item in enumerate(items):
+            where = f"{split}[{position}]"
+            found = _item_problem(item, names)
+            if found is None:
+                found = _image_problem(where, _absolute(item, folder), places)
+                standing = splits_of_patient.setdefault(item["patient"], [])
+                if split not in standing:
+                    standing.append(split)
+            if found is not None:
+                wrong.append(f"{where}: {found}")
+    return leaks(splits_of_patient) + wrong
+
+
+def _item_problem(item: object, names: Sequence[str]) -> str | None:
+    """What is wrong with the keys and values of one item, apart from the file it names."""
+    if not isinstance(item, dict):
+        return f"must be an object with the keys image, label and patient; got {item!r}"
+    missing = [key for key in ("image", "label", "patient") if key not in item]
+    if missing:
+        return f"the key {', '.join(missing)} is missing; add it"
+    for key in ("image", "patient"):
+        if not isinstance(item[key], str) or not item[key].strip():
+            return f"{key} must be a non-empty string; got {item[key]!r}"
+    labels = item["label"]
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        return f"label must be a list of class names, empty for no finding; got {labels!r}"
+    unknown = [label for label in labels if label not in names]
+    if unknown:
+        return f"unknown label {', '.join(map(repr, unknown))}; allowed are {', '.join(names)}"
+    if len(set(labels)) < len(labels):
+        return f"a label stands twice in {labels}; name it once"
+    return None
+
+
+def _image_problem(where: str, image: str, places: dict[tuple[int, int], str]) -> str | None:
+    """Whether the file is there, once; `places` remembers device and inode, so a link does not hide a copy."""
+    try:
+        status = os.stat(image)
+    except (OSError, ValueError):
+        return f"image {image} does not exist; paths are relative to the folder of the datalist"
+    if not os.path.isfile(image):
+        return f"image {image} is not a file"
+    earlier = places.setdefault((status.st_dev, status.st_ino), where)
+    if earlier != where:
+        return f"image {image} stands already in {earlier}; name each image once"
+    return None
+
+
+def _absolute(item: Mapping[str, Any], folder: str) -> str:
+    return os.path.normpath(os.path.join(folder, item["image"]))

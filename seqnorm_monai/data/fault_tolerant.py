@@ -1,0 +1,200 @@
+"""Every file of a folder ends as a prediction or as a rejection with a reason; one bad file never stops the others.
+
+`AccountedDataset` turns an item that fails into a `Rejection`, and `AccountedLoader` gives the network the rest. Items
+may be plain paths, or what `seqnorm_monai.data.items.find_images` says of every file of a folder: a file that nobody can
+open is among them too, so that nothing drops out unseen.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ignite.engine import Engine, Events
+from monai.data import DataLoader, Dataset, MetaTensor, list_data_collate
+from monai.transforms import Compose
+
+IMAGE = "image"
+# where an item and its sample carry the path of their (first) file: metadata depends on the reader, this does not
+PATH = "path"
+# all files of an item, and their UIDs
+FILES, STUDY, SERIES = "files", "study", "series"
+# why an item can never be read, and whether it is in order all the same; the transforms are not asked
+UNREADABLE, SET_ASIDE = "unreadable", "set_aside"
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """An item without a prediction, and why in one line; `set_aside` if it is in order but none was asked for."""
+
+    path: str
+    reason: str
+    set_aside: bool = False
+
+
+def path_of(item: Mapping[str, Any]) -> str:
+    """The path under which an item stands in tables: its own, or that of its image."""
+    return str(item.get(PATH, item[IMAGE]))
+
+
+class AccountedDataset(Dataset):
+    """A `monai.data.Dataset` whose items are transformed samples or `Rejection`s.
+
+    `data` holds mappings with a path under `image`, or an image that is read later and its path under `path`; a sample
+    is what the transform returns, a dict, with the path added under `path`. An item with a reason under `unreadable` is
+    a rejection. Any `Exception` of a transform rejects its item; `KeyboardInterrupt` and the like pass. The
+    reason is the text of the first exception of the chain that carries a string `reason`; of any other exception it is
+    the name of its class and of the transform only, as its text could quote the header, and so a patient, into logs.
+    For the same cause `log_stats` of the transform, which prints the failing item, is switched off.
+    """
+
+    def __init__(
+        self,
+        data: Sequence[Mapping[str, Any]],
+        transform: Sequence[Callable[..., Any]] | Callable[..., Any] | None = None,
+    ) -> None:
+        for position, item in enumerate(data):
+            if not isinstance(item, Mapping) or IMAGE not in item:
+                raise ValueError(f"argument data: item {position} must be a mapping with the key {IMAGE!r}")
+        super().__init__(data, transform)
+        for step in _steps(self.transform):
+            if isinstance(step, Compose):
+                step.log_stats = False
+
+    def _transform(self, index: int) -> dict[str, Any] | Rejection:
+        item = self.data[index]
+        path = path_of(item)
+        if UNREADABLE in item:
+            return Rejection(path, one_line(item[UNREADABLE]), bool(item.get(SET_ASIDE, False)))
+        try:
+            sample = super()._transform(index)
+        except Exception as error:
+            return Rejection(path, reason_of(error, self.transform), is_set_aside(error))
+        if not isinstance(sample, dict):
+            raise TypeError(f"argument transform must return one dict per item; got {type(sample).__name__}")
+        return {**sample, PATH: path}
+
+
+@dataclass(frozen=True)
+class _Accounted:
+    """What became of one batch of items: batches for the network (none, one, or more) and rejections."""
+
+    batches: list[dict[str, Any]]
+    rejections: list[Rejection]
+
+
+class AccountedLoader:
+    """The batches of the good samples of an `AccountedDataset`, in its order, never empty; `rejections` gets the rest.
+
+    `rejections` is emptied when an iteration starts and complete when it ends. The loader has no length, as nobody
+    knows it before all files were read: an ignite engine then reads to the end and takes the number of batches found
+    as its `epoch_length`. `attach` makes the engine forget that number after the run; otherwise a second run would
+    stop after as many batches, before the last rejections, and a run of no batch would not run again. Do not pass
+    `epoch_length` to the evaluator. `num_workers` above 0 reads in worker processes.
+    """
+
+    def __init__(self, dataset: AccountedDataset, *, batch_size: int, num_workers: int) -> None:
+        if not isinstance(dataset, AccountedDataset):
+            raise TypeError(f"argument dataset must be an AccountedDataset; got {type(dataset).__name__}")
+        self.dataset = dataset
+        self.rejections: list[Rejection] = []
+        self._loader = DataLoader(dataset, num_workers=num_workers, batch_size=batch_size, collate_fn=_account)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        self.rejections = []
+        for accounted in self._loader:
+            self.rejections.extend(accounted.rejections)
+            yield from accounted.batches
+
+    def attach(self, engine: Engine) -> None:
+        """Let `engine` find the number of batches anew in every run."""
+        if not engine.has_event_handler(self._forget_length, Events.COMPLETED):
+            engine.add_event_handler(Events.COMPLETED, self._forget_length)
+
+    def _forget_length(self, engine: Engine) -> None:
+        engine.state.epoch_length = None
+
+
+def _account(samples: Sequence[dict[str, Any] | Rejection]) -> _Accounted:
+    """Collate the good samples; where they do not fit together (two image sizes), each alone."""
+    good = [sample for sample in samples if not isinstance(sample, Rejection)]
+    rejections = [sample for sample in samples if isinstance(sample, Rejection)]
+    if not good:
+        return _Accounted([], rejections)
+    try:
+        return _Accounted([_collated(good)], rejections)
+    except Exception:
+        batches = []
+    for sample in good:
+        try:
+            batches.append(_collated([sample]))
+        except Exception as error:
+            rejections.append(Rejection(sample[PATH], f"{type(error).__name__} in the collation"))
+    return _Accounted(batches, rejections)
+
+
+def _collated(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """MONAI's collation, without two of its habits.
+
+    It drops metadata that one sample of the batch lacks from all of them: text is filled in as empty instead. And it
+    logs the contents of samples it cannot collate, at the level "critical": that logger is off meanwhile.
+    """
+    for key, value in samples[0].items():
+        if isinstance(value, MetaTensor):
+            metas = [sample[key].meta for sample in samples if isinstance(sample.get(key), MetaTensor)]
+            for name in sorted({str(name) for meta in metas for name in meta if isinstance(meta[name], str)}):
+                for meta in metas:
+                    meta.setdefault(name, "")
+    logger = logging.getLogger("dev_collate")
+    was_disabled, logger.disabled = logger.disabled, True
+    try:
+        return list_data_collate(samples)
+    finally:
+        logger.disabled = was_disabled
+
+
+def reason_of(error: BaseException, transform: Compose) -> str:
+    """Why a transform failed, in one line that quotes no exception but those that carry a `reason`."""
+    wrappers = {
+        f"applying transform {step}": getattr(step, "__name__", type(step).__name__) for step in _steps(transform)
+    }
+    links = list(_chain(error))
+    for link in links:
+        reason = getattr(link, "reason", None)
+        # the `reason` of a UnicodeError is a word of its codec, not of a reader
+        if isinstance(reason, str) and one_line(reason) and not isinstance(link, UnicodeError):
+            return one_line(reason)
+    origin, where = error, "a transform"
+    for origin in links:
+        if str(origin) not in wrappers:
+            break
+        where = wrappers[str(origin)]
+    return f"{type(origin).__name__} in {where}"
+
+
+def is_set_aside(error: BaseException) -> bool:
+    """Whether the failure says of itself that the file is in order, by the attribute `set_aside`."""
+    return any(getattr(link, "set_aside", False) is True for link in _chain(error))
+
+
+def one_line(text: str) -> str:
+    """`text` in one line of printable characters that no spreadsheet takes for a formula."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split()).lstrip("=+-@ ")
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The exception, what it was raised from, and so on; each once."""
+    link: BaseException | None = error
+    seen: set[int] = set()
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__context__ if link.__cause__ is None else link.__cause__
+
+
+def _steps(transform: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    """A transform and, if it is a `Compose`, all inside it, at any depth."""
+    yield transform
+    if isinstance(transform, Compose):
+        for step in transform.transforms:
+            yield from _steps(step)

@@ -1,0 +1,1 @@
+"""The planes of a stack told apart."""

@@ -1,0 +1,113 @@
+"""The affine of a NIfTI file: voxel index (i, j, k) -> mm to the right, front and top of the patient (RAS).
+
+The rule, for a file with several answers (nifti1.h, "3D IMAGE ORIENTATION AND LOCATION"): the sform where sform_code
+> 0 and the matrix can be inverted, else the qform where qform_code > 0, else the grid spacings alone (METHOD 1: nothing
+is known of the orientation, and a note says so; nibabel flips the first axis there and centres the grid). nibabel, and
+MONAI with it, goes the same way, except that MONAI takes the qform where the sform contradicts pixdim.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from nibabel.nifti1 import Nifti1Header
+
+from seqnorm_monai.images.nifti.errors import NiftiReadError
+from seqnorm_monai.images.nifti.header import Layout
+
+# Two affines are told apart when a corner of the image is this far from itself, as a part of the smallest spacing.
+TOLERANCE_VOXELS = 0.1
+# Below this share of the product of its columns' lengths, the determinant is that of a flat grid.
+_SINGULAR = 1e-6
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """`affine` (4, 4) float64, RAS mm; `source`: "sform", "qform" or "pixdim"; `notes` say what does not fit."""
+
+    affine: npt.NDArray[np.float64]
+    source: str
+    notes: tuple[str, ...]
+
+
+def read_orientation(layout: Layout) -> Orientation:
+    """The affine by the rule of this module. Raises NiftiReadError where no answer is usable."""
+    header = layout.fields
+    sform = _sform(header) if int(header["sform_code"]) > 0 else None
+    qform = _qform(header) if int(header["qform_code"]) > 0 else None
+    notes = []
+    if int(header["sform_code"]) > 0 and sform is None:
+        notes.append("the sform is singular or not finite")
+    if int(header["qform_code"]) > 0 and qform is None:
+        notes.append("the qform is no rotation or has no spacings")
+    if sform is not None and qform is not None and not _agree(sform, qform, layout.shape):
+        notes.append("sform and qform differ: the sform is used")
+    source, affine = "sform", sform
+    if affine is None:
+        source, affine = "qform", qform
+    if affine is None:
+        source, affine = "pixdim", _pixdim(header)
+        notes.append("the orientation is not stated: the axes are taken for right, front and top")
+    if affine is None:
+        raise NiftiReadError(layout.path, "no usable sform, qform or pixdim: the voxels have no place")
+    if layout.to_mm != 1.0:
+        affine = np.diag([layout.to_mm] * 3 + [1.0]) @ affine
+        notes.append("lengths are in another unit than mm and were converted")
+    return Orientation(affine, source, tuple(notes))
+
+
+def _sform(header: Nifti1Header) -> npt.NDArray[np.float64] | None:
+    affine = np.eye(4)
+    for row, name in enumerate(("srow_x", "srow_y", "srow_z")):
+        affine[row] = header[name]
+    return _usable(affine)
+
+
+def _qform(header: Nifti1Header) -> npt.NDArray[np.float64] | None:
+    """Rotation from the quaternion (a, b, c, d) with a >= 0, spacings, and the third axis mirrored by pixdim[0] < 0."""
+    b, c, d = (float(header[f"quatern_{name}"]) for name in "bcd")
+    square = 1.0 - (b * b + c * c + d * d)
+    # Rounding in single precision takes a half turn a little above length 1.
+    if not square > -1e-5:
+        return None
+    a = np.sqrt(max(square, 0.0))
+    if square < 1e-7:
+        length = np.sqrt(b * b + c * c + d * d)
+        a, b, c, d = 0.0, b / length, c / length, d / length
+    rotation = np.array(
+        [
+            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
+            [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
+            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
+        ]
+    )
+    spacing = np.array(header["pixdim"][1:4], dtype=np.float64)
+    if not (np.isfinite(spacing).all() and (spacing > 0).all()):
+        return None
+    affine = np.eye(4)
+    affine[:3, :3] = rotation * (spacing * [1.0, 1.0, -1.0 if header["pixdim"][0] < 0 else 1.0])
+    affine[:3, 3] = [header[f"qoffset_{name}"] for name in "xyz"]
+    return _usable(affine)
+
+
+def _pixdim(header: Nifti1Header) -> npt.NDArray[np.float64] | None:
+    return _usable(np.diag([*np.abs(np.array(header["pixdim"][1:4], dtype=np.float64)), 1.0]))
+
+
+def _usable(affine: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] | None:
+    """The affine, None where it is not finite or makes the grid flat."""
+    if not np.isfinite(affine).all():
+        return None
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    if not (lengths > 0).all():
+        return None
+    return affine if abs(np.linalg.det(affine[:3, :3] / lengths)) > _SINGULAR else None
+
+
+def _agree(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64], shape: tuple[int, int, int]) -> bool:
+    last = np.array(shape) - 1
+    corners = np.array([[*(last * np.array(bits)), 1.0] for bits in np.ndindex(2, 2, 2)])
+    distances = np.linalg.norm(corners @ (first - second).T, axis=1)
+    return bool(distances.max() <= TOLERANCE_VOXELS * np.linalg.norm(first[:3, :3], axis=0).min())

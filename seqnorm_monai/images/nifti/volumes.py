@@ -1,0 +1,153 @@
+"""A NIfTI file as its volumes: 3D is one, 4D one for each phase."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from monai.data import MetaTensor
+from monai.utils import MetaKeys, SpaceKeys
+from monai.utils.misc import ImageMetaKey
+
+from seqnorm_monai.images.nifti.errors import NiftiReadError
+from seqnorm_monai.images.nifti.byte_ranges import read_range
+from seqnorm_monai.images.nifti.header import Layout, read_layout
+from seqnorm_monai.images.nifti.orientation import Orientation, read_orientation
+from seqnorm_monai.images.nifti.voxels import decode_voxels
+
+
+@dataclass(frozen=True)
+class NiftiVolume:
+    """One phase of one file, not yet read.
+
+    `shape` (x, y, z) voxels of `channels` (1; 3 RGB; 4 RGBA), `affine` (4, 4) voxel -> RAS mm, `spacing` in mm along
+    the axes. `phase_index` from 0 of `num_phases`; `phase_time` in seconds where the fourth axis is one of time.
+    `notes` say what is odd about the header.
+    """
+
+    path: Path
+    shape: tuple[int, int, int]
+    channels: int
+    affine: npt.NDArray[np.float64]
+    spacing: tuple[float, float, float]
+    orientation_source: str
+    phase_index: int
+    num_phases: int
+    phase_label: str
+    phase_time: float | None
+    notes: tuple[str, ...]
+    layout: Layout
+
+    @property
+    def kind(self) -> str:
+        """ "image" (one slice) or "volume"."""
+        return "image" if self.shape[2] == 1 else "volume"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The file, or header and voxels of a pair."""
+        return (self.path,) if self.layout.voxels == self.path else (self.path, self.layout.voxels)
+
+
+def read_nifti(path: str | os.PathLike[str]) -> list[NiftiVolume]:
+    """The volumes of a ``.nii``, ``.nii.gz`` or ``.hdr`` with its ``.img``, by the header alone.
+
+    NIfTI-1 and -2 in either byte order; 2D has one slice; 4D is one volume for each phase. Refused: Analyze 7.5 (its
+    orientation, left or right, is not stated), more than 4 dimensions, complex and 128-bit numbers, bitmaps, headers
+    that contradict themselves or ask for more than the file can hold. The affine: see `orientation`.
+
+    Raises NiftiReadError.
+    """
+    path = Path(path)
+    layout = read_layout(path)
+    # The header's numbers may be anything: their arithmetic is checked, not reported.
+    with np.errstate(all="ignore"):
+        orientation = read_orientation(layout)
+    return [_volume(layout, orientation, index) for index in range(layout.phases)]
+
+
+def load_nifti(volume: NiftiVolume) -> MetaTensor:
+    """Read one volume: `MetaTensor` (channels, x, y[, z]), float32, ``scl_slope * stored + scl_inter``.
+
+    A single slice has no last axis. Scaled in float64 and rounded once; colour is not scaled (nifti1.h, "DATA
+    SCALING"). NaN and infinity stay, the meta entry `num_non_finite` counts them. The affine is that of the volume;
+    meta data are those of a DICOM volume (without identifiers and modality) and of MONAI's NibabelReader, but for the
+    texts of the header, which may name a patient.
+
+    Raises NiftiReadError for what is cut off, damaged, or beyond float32.
+    """
+    layout = volume.layout
+    _check_memory(layout)
+    start = layout.offset + volume.phase_index * layout.phase_bytes
+    end = layout.offset + volume.num_phases * layout.phase_bytes
+    content, rest = read_range(layout.voxels, start, layout.phase_bytes, end)
+    pixels, num_non_finite = decode_voxels(content, layout)
+    if volume.kind == "image":
+        pixels = pixels[..., 0]
+    meta = _meta(volume)
+    meta["num_non_finite"] = num_non_finite
+    meta["bytes_after_voxels"] = rest > 0
+    return MetaTensor(torch.from_numpy(pixels), affine=torch.from_numpy(volume.affine), meta=meta)
+
+
+def _check_memory(layout: Layout) -> None:
+    """Refuse what this machine cannot hold: a small gzip file may truly unpack to very much."""
+    needed = layout.phase_bytes + 4 * math.prod(layout.shape) * layout.channels
+    if needed > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
+        raise NiftiReadError(layout.path, f"its voxels need {needed >> 20} MiB, more than the memory of this machine")
+
+
+def _volume(layout: Layout, orientation: Orientation, index: int) -> NiftiVolume:
+    lengths = np.linalg.norm(orientation.affine[:3, :3], axis=0)
+    time = _time(layout, index)
+    label = "" if layout.phases == 1 else f"volume {index + 1} of {layout.phases}"
+    return NiftiVolume(
+        path=layout.path,
+        shape=layout.shape,
+        channels=layout.channels,
+        affine=orientation.affine,
+        spacing=(float(lengths[0]), float(lengths[1]), float(lengths[2])),
+        orientation_source=orientation.source,
+        phase_index=index,
+        num_phases=layout.phases,
+        phase_label=label if time is None else f"{label}, {time:g} s",
+        phase_time=time,
+        notes=orientation.notes,
+        layout=layout,
+    )
+
+
+def _time(layout: Layout, index: int) -> float | None:
+    """Seconds of a phase: toffset + index * pixdim[4], where these are a time and the step is positive."""
+    offset, step = float(layout.fields["toffset"]), float(layout.fields["pixdim"][4])
+    if layout.phases == 1 or not layout.to_seconds or not (np.isfinite([offset, step]).all() and step > 0):
+        return None
+    return (offset + index * step) * layout.to_seconds
+
+
+def _meta(volume: NiftiVolume) -> dict[str, Any]:
+    fields = volume.layout.fields
+    header = fields.as_byteswapped("<")
+    # Texts of the header (descrip, db_name, aux_file ...) are free: names of patients have been found in them.
+    meta: dict[str, Any] = {name: header[name] for name in header if header[name].dtype.kind not in "SV"}
+    return {
+        **meta,
+        ImageMetaKey.FILENAME_OR_OBJ: os.fspath(volume.path),
+        MetaKeys.ORIGINAL_AFFINE.value: volume.affine.copy(),
+        MetaKeys.SPATIAL_SHAPE.value: np.asarray(volume.shape[: 2 if volume.kind == "image" else 3]),
+        MetaKeys.ORIGINAL_CHANNEL_DIM.value: 0,
+        MetaKeys.SPACE.value: SpaceKeys.RAS,
+        # what a DICOM volume tells, and no NIfTI file
+        **dict.fromkeys(("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "Modality"), ""),
+        "has_geometry": volume.orientation_source != "pixdim",
+        "phase_index": volume.phase_index,
+        "phase_label": volume.phase_label,
+        "orientation_source": volume.orientation_source,
+        "spacing": np.asarray(volume.spacing),
+    }

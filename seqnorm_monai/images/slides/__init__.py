@@ -1,0 +1,1 @@
+"""Images read by regions."""

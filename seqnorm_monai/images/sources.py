@@ -1,0 +1,160 @@
+"""Where a study lies: a file, a folder tree, a DICOMDIR, a ZIP archive; all end as one list of files to open."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from seqnorm_monai.images.archives import DEFAULT_LIMITS, ArchiveLimits, is_archive, unpack
+from seqnorm_monai.images.dicom.dicomdir import is_directory_file, read_references
+from seqnorm_monai.images.dicom.errors import UnreadableFileError
+from seqnorm_monai.images.records import FileRecord
+from seqnorm_monai.images.folders import files_below, why_unreadable
+
+_DIRECTORY = "the directory of a medium"
+_ARCHIVE = "an archive; its members have rows of their own"
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file to read. `name` is shown (``archive.zip/inner/member``), `path` is where it can be opened."""
+
+    name: str
+    path: Path
+
+
+@dataclass
+class Sources:
+    """The files of a study that can be opened, sorted by name, and the rows of all others.
+
+    Names are relative to the folder that was opened. Every file is in `files` or in `refused`, once; archives and
+    directories of media have a row (`set_aside`) beside those of their members. What archives were unpacked to is
+    removed on leaving the context: read the pixels inside it.
+    """
+
+    files: list[SourceFile] = field(default_factory=list)
+    refused: list[FileRecord] = field(default_factory=list)
+    limits: ArchiveLimits = DEFAULT_LIMITS
+    _unpacked: tempfile.TemporaryDirectory[str] | None = field(default=None, repr=False)
+    _num_archives: int = 0
+
+    def __enter__(self) -> Sources:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove what archives were unpacked to."""
+        if self._unpacked is not None:
+            self._unpacked.cleanup()
+            self._unpacked = None
+
+    def refuse(self, name: str, reason: str, *, status: str = "rejected") -> None:
+        self.refused.append(FileRecord(name, status, reason))
+
+    def add_folder(self, folder: str, exclude: Sequence[str] = ()) -> None:
+        """Every file below a folder, links and loops as `seqnorm_monai.images.folders.files_below` has them."""
+
+        def excluded(path: str) -> bool:
+            names = (os.path.basename(path), os.path.relpath(path, folder).replace(os.sep, "/"))
+            return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in exclude)
+
+        found = files_below(folder, excluded)
+        for path in sorted(found):
+            name = os.path.relpath(path, folder).replace(os.sep, "/")
+            reason = found[path]
+            if reason is None:
+                self.add_file(name, Path(path))
+            else:
+                self.refuse(name, reason)
+
+    def add_file(self, name: str, path: Path) -> None:
+        """One file met on the way: archives are opened, directories of media set aside as the walk finds the files."""
+        if is_archive(path):
+            try:
+                self.add_archive(name, path)
+            except UnreadableFileError as error:
+                self.refuse(name, error.reason)
+        elif Path(name).name.upper() == "DICOMDIR" and is_directory_file(path):
+            self.refuse(name, _DIRECTORY, status="set_aside")
+        else:
+            self.files.append(SourceFile(name, path))
+
+    def add_archive(self, name: str, path: Path) -> None:
+        if self._unpacked is None:
+            self._unpacked = tempfile.TemporaryDirectory(prefix="seqnorm_monai_")
+        self._num_archives += 1
+        folder = Path(self._unpacked.name) / str(self._num_archives)
+        members = sorted(unpack(path, folder, self.limits), key=lambda member: member.name)
+        self.refuse(name, _ARCHIVE, status="set_aside")
+        for member in members:
+            shown = f"{name}/{member.name}"
+            if member.path is None:
+                self.refuse(shown, member.reason)
+            else:
+                self.add_file(shown, member.path)
+
+    def add_directory(self, path: Path) -> None:
+        """The files that a DICOMDIR names, and no others."""
+        references = read_references(path)
+        self.refuse(path.name, _DIRECTORY, status="set_aside")
+        for reference in references:
+            reason = reference.reason if reference.path is None else why_unreadable(os.fspath(reference.path))
+            if reason:
+                self.refuse(reference.name, reason)
+            else:
+                self.files.append(SourceFile(reference.name, reference.path))
+
+
+def open_sources(
+    path: str | os.PathLike[str], *, exclude: Sequence[str] = (), limits: ArchiveLimits = DEFAULT_LIMITS
+) -> Sources:
+    """The files of a study: use it as a context, ``with open_sources(path) as sources``.
+
+    `path`: a file, a folder (walked to any depth, archives in it included), the directory of a medium (DICOMDIR: what
+    it names is read, nothing else), or a ZIP archive. An archive inside an archive is refused by name. `exclude`
+    holds shell patterns; what they match in a folder, by name or by path relative to it, is left out, a folder with all
+    it holds. `limits` bound what an archive may unpack to.
+
+    Raises TypeError for a single pattern that is not in a list, UnreadableFileError when `path` itself cannot be read;
+    nothing below it raises.
+    """
+    if isinstance(exclude, str):
+        raise TypeError(f"argument exclude must be a list of patterns; got the string {exclude!r}")
+    sources = Sources(limits=limits)
+    try:
+        _fill(sources, os.path.abspath(path), path, exclude)
+    except BaseException:
+        sources.close()
+        raise
+    return sources
+
+
+def _fill(sources: Sources, top: str, given: str | os.PathLike[str], exclude: Sequence[str]) -> None:
+    if os.path.isdir(top):
+        try:
+            os.scandir(top).close()
+        except OSError as error:
+            raise UnreadableFileError(given, f"folder cannot be listed ({type(error).__name__})") from None
+        sources.add_folder(top, exclude)
+        return
+    if not os.path.lexists(top):
+        raise UnreadableFileError(given, "no such file or folder")
+    reason = why_unreadable(top)
+    if reason is not None:
+        raise UnreadableFileError(given, reason)
+    path = Path(top)
+    if is_archive(path):
+        sources.add_archive(path.name, path)
+    elif is_directory_file(path):
+        sources.add_directory(path)
+    else:
+        sources.files.append(SourceFile(path.name, path))

@@ -1,0 +1,5 @@
+"""The ViT for images and volumes."""
+
+from seqnorm_monai.networks.vit import VARIANTS, SeqNormViT, Variant, create_network
+
+__all__ = ["VARIANTS", "SeqNormViT", "Variant", "create_network"]
