@@ -16,8 +16,8 @@ import itertools
 from collections.abc import Sequence
 
 from seqnorm_monai.benchmarking.cases import MODES, LayerCase
-from seqnorm_monai.benchmarking.options import case_options, create_parser, run_benchmark
 from seqnorm_monai.benchmarking.complexity import FORMS
+from seqnorm_monai.benchmarking.options import case_options, create_parser, run_benchmark
 
 
 def main(argv: Sequence[str] | None = None) -> int:

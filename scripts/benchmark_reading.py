@@ -18,10 +18,10 @@ from pathlib import Path
 
 import torch
 
+from seqnorm_monai.atomic_files import GrowingTable
 from seqnorm_monai.benchmarking.environment import describe_environment
 from seqnorm_monai.benchmarking.reading import COLUMNS, ReadingCase, markdown_table, measure
 from seqnorm_monai.benchmarking.study_samples import SYNTAXES, write_radiographs, write_volume
-from seqnorm_monai.atomic_files import GrowingTable
 from seqnorm_monai.data import LoadRadiographd, LoadStudyd
 
 SAMPLE = Path(__file__).parent.parent / "bundles" / "chest_radiograph_classification" / "sample_data" / "images"

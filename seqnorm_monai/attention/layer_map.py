@@ -11,7 +11,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from seqnorm_monai.attention.modules import SequenceNormAttention
 from seqnorm_monai.attention.functional import (
     TokenStatistics,
     apply_affine_map,
@@ -19,6 +18,7 @@ from seqnorm_monai.attention.functional import (
     merge_statistics,
     token_statistics,
 )
+from seqnorm_monai.attention.modules import SequenceNormAttention
 from seqnorm_monai.attention.paths import MAX_CANCELLATION
 
 
@@ -75,8 +75,8 @@ def merged_statistics(chunks: Iterable[Tensor], dtype: torch.dtype) -> TokenStat
 def layer_map(attention: SequenceNormAttention, statistics: TokenStatistics) -> tuple[LayerMap, bool]:
     """The map of a layer, of the statistics' type, and whether statistics multiplied in float32 are good enough for it.
 
-    Where terms of a variance cancel (:func:`seqnorm_monai.attention.functional.map_and_cancellation`) they are not, and the
-    statistics have to be taken again in float64. A small computation, whatever N is; differentiable.
+    Where terms of a variance cancel (:func:`seqnorm_monai.attention.functional.map_and_cancellation`) they are not, and
+    the statistics have to be taken again in float64. A small computation, whatever N is; differentiable.
     """
     with torch.autocast(statistics.mean.device.type, enabled=False):
         weight, bias, cancellation = map_and_cancellation(

@@ -40,8 +40,8 @@ class NormalisedMixing(Function):
         dQ = G P^T + Q E_q,   dK = V G_R^T / n + K E_k,   dV = K G_R / n + V E_v,   E = diag(-gamma t^3 dD / n)
 
     where dD holds the diagonals of G_P M^T, R D_v G_M^T and G_M^T D_k R. Arguments: queries, keys and values side by
-    side, (B, N, 3C), 0 at padding; the count of real tokens, (B,); gamma and beta, (3, C). Returns (B, N, C), at padding
-    beta_q M. The products are of the type of the first argument, float32 or float64.
+    side, (B, N, 3C), 0 at padding; the count of real tokens, (B,); gamma and beta, (3, C). Returns (B, N, C), at
+    padding beta_q M. The products are of the type of the first argument, float32 or float64.
     """
 
     @staticmethod

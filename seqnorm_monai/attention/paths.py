@@ -9,8 +9,8 @@ covariance  2 N C^2 + 4 C^3 + 2 C^2 d       X                                  l
 =========== =============================== ================================== =========================
 
 Shapes: batch B, tokens N, hidden C, heads h, head_dim d = C / h. The formula is that of Khader et al.,
-arXiv 2406.01314, in our reading (:func:`seqnorm_monai.attention.reference.sequence_norm_attention`); the second and the third
-form of it are ours. Every function takes x (B, N, C), a mask (B, N) of real tokens or None, and the weights as
+arXiv 2406.01314, in our reading (:func:`seqnorm_monai.attention.reference.sequence_norm_attention`); the second and the
+third form of it are ours. Every function takes x (B, N, C), a mask (B, N) of real tokens or None, and the weights as
 :func:`seqnorm_monai.attention.functional.affine_map` does, and returns (B, N, C), 0 at padding.
 """
 
@@ -194,10 +194,11 @@ def covariance_attention(
 
     The literal form divides q by its deviation; this one divides by the root of w^T S w, where terms may cancel. An
     error u in S (about 4e-7 in float32) becomes one of r u in the output, r as in
-    :func:`seqnorm_monai.attention.functional.map_and_cancellation`, while the literal form errs by about sqrt(r) u. Statistics
-    of float32 are therefore kept only up to r = ``MAX_CANCELLATION``. Above, and in a graph, they are of float64,
-    and the error is the literal form's again. Tokens of half precision are rounded once more than in the literal
-    form, as deviations: that shows (by up to ten steps of the type) if they all but lie on a line, as any two do.
+    :func:`seqnorm_monai.attention.functional.map_and_cancellation`, while the literal form errs by about sqrt(r) u.
+    Statistics of float32 are therefore kept only up to r = ``MAX_CANCELLATION``. Above, and in a graph, they are of
+    float64, and the error is the literal form's again. Tokens of half precision are rounded once more than in the
+    literal form, as deviations: that shows (by up to ten steps of the type) if they all but lie on a line, as any two
+    do.
     """
     if not torch.jit.is_scripting():
         if in_eager_mode():

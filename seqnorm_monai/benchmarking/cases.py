@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqnorm_monai.benchmarking import complexity
 from seqnorm_monai.attention.modules import create_attention
-from seqnorm_monai.networks.vit import VARIANTS, SeqNormViT, create_network
+from seqnorm_monai.benchmarking import complexity
 from seqnorm_monai.benchmarking.peers import PEERS
+from seqnorm_monai.networks.vit import VARIANTS, SeqNormViT, create_network
 
 MODES = ("inference", "training")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -74,7 +74,8 @@ class Case:
     """What layers and networks share.
 
     form: of attention, and for a network with PLAIN behind it: in a plain ViT (:func:`run_as_written`). mode:
-    ``inference`` (forward, no gradients) or ``training``. batch: images. device: ``cpu`` or ``cuda``. dtype: ``float32``, or ``bfloat16`` under autocast. compiled: through ``torch.compile``.
+    ``inference`` (forward, no gradients) or ``training``. batch: images. device: ``cpu`` or ``cuda``. dtype:
+    ``float32``, or ``bfloat16`` under autocast. compiled: through ``torch.compile``.
     """
 
     form: str

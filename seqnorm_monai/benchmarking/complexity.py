@@ -1,8 +1,8 @@
 """What attention and the network cost, in closed form: multiply-adds, memory kept for training, memory at inference.
 
 A *form* is one way of attention that runs: ``seqnorm-literal``, ``seqnorm-projected``, ``seqnorm-covariance``
-(:mod:`seqnorm_monai.attention.paths`), ``seqnorm`` (the cheaper of the last two, which ``auto`` takes), ``sima``, ``softmax``
-and the peers ``linear``, ``xcit``, ``performer`` (:mod:`seqnorm_monai.benchmarking.peers`).
+(:mod:`seqnorm_monai.attention.paths`), ``seqnorm`` (the cheaper of the last two, which ``auto`` takes), ``sima``,
+``softmax`` and the peers ``linear``, ``xcit``, ``performer`` (:mod:`seqnorm_monai.benchmarking.peers`).
 
 In the formulas: tokens N (the class token is one), hidden C, heads h, head_dim d = C / h, MLP width M, Performer's
 features m. Multiply-adds are those of matrix products; what is done to each number by itself is not counted.
@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from seqnorm_monai.networks.mlp import chunk_rows
+from seqnorm_monai.attention.autograd import CHUNK_NUMBERS, TRIANGLE_BLOCKS
 from seqnorm_monai.attention.paths import prefers_covariance
 from seqnorm_monai.benchmarking.peers import performer_features
-from seqnorm_monai.attention.autograd import CHUNK_NUMBERS, TRIANGLE_BLOCKS
+from seqnorm_monai.networks.mlp import chunk_rows
 
 FORMS = (
     "seqnorm",

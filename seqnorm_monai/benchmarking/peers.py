@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqnorm_monai.attention.modules import _Attention
 from seqnorm_monai.attention.functional import at_least_float32
+from seqnorm_monai.attention.modules import _Attention
 from seqnorm_monai.attention.paths import split_heads
 
 XCIT_EPS = 1e-12  # torch.nn.functional.normalize uses the same number

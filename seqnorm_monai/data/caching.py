@@ -112,15 +112,15 @@ class CachedDataset(CacheDataset):
             )
         super().set_data(data)
 
-    def _load_cache_item(self, idx: int) -> Any:
+    def _load_cache_item(self, idx: int) -> Any:  # noqa: ANN401
         return super()._load_cache_item(idx) if self._on_disk is None else self._from_disk(idx)
 
-    def _transform(self, index: int) -> Any:
+    def _transform(self, index: int) -> Any:  # noqa: ANN401
         if self._on_disk is None or index % len(self) < self.cache_num:
             return super()._transform(index)
         return self.transform(self._from_disk(index), start=self._first_random)
 
-    def _from_disk(self, index: int) -> Any:
+    def _from_disk(self, index: int) -> Any:  # noqa: ANN401
         with torch.serialization.safe_globals(_NUMPY):
             return self._on_disk[index]
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from seqnorm_monai.data.datalist_rules import SPLITS, DatalistError, leaks, summary_of
 from seqnorm_monai.atomic_files import replacing
+from seqnorm_monai.data.datalist_rules import SPLITS, DatalistError, leaks, summary_of
 from seqnorm_monai.data.label_tables import build_datalist
 
 __all__ = ["SPLITS", "DatalistError", "build_datalist", "load_datalist", "write_datalist"]

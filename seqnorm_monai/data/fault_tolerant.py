@@ -1,8 +1,8 @@
 """Every file of a folder ends as a prediction or as a rejection with a reason; one bad file never stops the others.
 
 `AccountedDataset` turns an item that fails into a `Rejection`, and `AccountedLoader` gives the network the rest. Items
-may be plain paths, or what `seqnorm_monai.data.items.find_images` says of every file of a folder: a file that nobody can
-open is among them too, so that nothing drops out unseen.
+may be plain paths, or what `seqnorm_monai.data.items.find_images` says of every file of a folder: a file that nobody
+can open is among them too, so that nothing drops out unseen.
 """
 
 import logging

@@ -16,11 +16,11 @@ import torch
 from monai.data import MetaTensor
 
 from seqnorm_monai.data.fault_tolerant import FILES, IMAGE, PATH, SERIES, SET_ASIDE, STUDY, UNREADABLE
+from seqnorm_monai.images.errors import ImageReadError
 from seqnorm_monai.images.inventory import Entry, Listing, list_sources
 from seqnorm_monai.images.records import FileRecord
 from seqnorm_monai.images.rules import Selection, parse_rules
 from seqnorm_monai.images.sources import open_sources
-from seqnorm_monai.images.errors import ImageReadError
 
 
 class ImageChoiceError(ImageReadError):

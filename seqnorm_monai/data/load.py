@@ -11,9 +11,9 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends
 
+from seqnorm_monai.data.items import StudyImage, load_image
 from seqnorm_monai.images.dicom import OtherModalityError
 from seqnorm_monai.images.rules import parse_rules
-from seqnorm_monai.data.items import StudyImage, load_image
 
 
 class LoadStudy(Transform):
@@ -29,8 +29,8 @@ class LoadStudy(Transform):
         phase: the number of the phase to load, from 1; None for all.
         modalities: those accepted, e.g. ``["MR"]``; an image without Modality is accepted too.
 
-    Raises `seqnorm_monai.images.errors.ImageReadError`: `ImageChoiceError` where a path holds several images and no rule
-    chooses one.
+    Raises `seqnorm_monai.images.errors.ImageReadError`: `ImageChoiceError` where a path holds several images and no
+    rule chooses one.
     """
 
     backend = [TransformBackends.NUMPY]  # noqa: RUF012

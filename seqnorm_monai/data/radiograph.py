@@ -15,8 +15,8 @@ from monai.transforms import MapTransform, Transform
 from monai.utils import MetaKeys, TransformBackends
 from monai.utils.misc import ImageMetaKey
 
-from seqnorm_monai.images.dicom import OtherModalityError, Radiograph, UnsupportedImageError, read_radiograph
 from seqnorm_monai.data.items import StudyImage
+from seqnorm_monai.images.dicom import OtherModalityError, Radiograph, UnsupportedImageError, read_radiograph
 
 
 class LoadRadiograph(Transform):
@@ -27,9 +27,9 @@ class LoadRadiograph(Transform):
     under their DICOM keywords ("" where absent), `spacing_source` ("" where there is no spacing), and what MONAI's
     own transforms look for. All of it collates.
 
-    Instead of a path it takes a `seqnorm_monai.data.items.StudyImage` of one file too. `apply_voi` and `modalities` as in
-    `seqnorm_monai.images.dicom.read_radiograph`. Raises `DicomReadError`; inside a
-    `Compose` use `seqnorm_monai.images.dicom.find_read_error` to get at it.
+    Instead of a path it takes a `seqnorm_monai.data.items.StudyImage` of one file too. `apply_voi` and `modalities` as
+    in `seqnorm_monai.images.dicom.read_radiograph`. Raises `DicomReadError`; inside a `Compose` use
+    `seqnorm_monai.images.dicom.find_read_error` to get at it.
     """
 
     backend = [TransformBackends.NUMPY]  # noqa: RUF012

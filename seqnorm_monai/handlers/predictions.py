@@ -13,8 +13,8 @@ from pathlib import Path
 
 from ignite.engine import Engine, Events
 
-from seqnorm_monai.data.fault_tolerant import IMAGE, PATH, AccountedLoader, Rejection, path_of
 from seqnorm_monai.atomic_files import GrowingTable
+from seqnorm_monai.data.fault_tolerant import IMAGE, PATH, AccountedLoader, Rejection, path_of
 from seqnorm_monai.handlers.file_status import ASIDE, PREDICTED, REJECTED, FileFates
 from seqnorm_monai.handlers.outputs import decollated, probabilities_of
 
@@ -32,9 +32,9 @@ class PredictionWriter:
     a derived map) or `rejected`; the UIDs of study and series where they are known.
 
     Rows come in the order of `loader.dataset.data`; paths are relative to `root`, the folder (or file) given to
-    `seqnorm_monai.data.items.find_images`. The UIDs are read from the metadata of `image` and empty where absent. `pred`
-    of the engine's output must be probabilities (classes,): a value that is not finite rejects its image. Every item of
-    the dataset stands in one of the two tables; what the run did not reach is rejected with that reason.
+    `seqnorm_monai.data.items.find_images`. The UIDs are read from the metadata of `image` and empty where absent.
+    `pred` of the engine's output must be probabilities (classes,): a value that is not finite rejects its image. Every
+    item of the dataset stands in one of the two tables; what the run did not reach is rejected with that reason.
 
     Rows go to `predictions.partial.csv` and so on as they come, and the tables get their names, whole, when the run
     completes. Tables of an earlier run are removed at the start. So after a failure or a kill the rows so far are in

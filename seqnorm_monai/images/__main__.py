@@ -15,9 +15,9 @@ from pathlib import Path
 from seqnorm_monai.images.dicom.errors import DicomReadError
 from seqnorm_monai.images.export import write_nifti
 from seqnorm_monai.images.inventory import check_pixels, list_sources
-from seqnorm_monai.images.terminal_table import printable, table, write_json
 from seqnorm_monai.images.rules import SelectionRuleError, read_rules
 from seqnorm_monai.images.sources import open_sources
+from seqnorm_monai.images.terminal_table import printable, table, write_json
 
 _DESCRIPTION = """\
 List the images of a folder tree, a DICOMDIR, a ZIP archive or a single file, DICOM and NIfTI, and account for every

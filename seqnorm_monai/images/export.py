@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from monai.data import MetaTensor
 
-from seqnorm_monai.images.inventory import Listing
-from seqnorm_monai.images.rows import Row
 from seqnorm_monai.atomic_files import replacing_bytes
 from seqnorm_monai.images.errors import ImageReadError
+from seqnorm_monai.images.inventory import Listing
+from seqnorm_monai.images.rows import Row
 
 # xform codes of nifti1.h: coordinates of the scanner, and others; 0 would make readers ignore the matrix.
 _SCANNER, _OTHER = 1, 2

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from monai.data import MetaTensor
 
+from seqnorm_monai.images.dicom.series import Series, StudyReport, read_studies
+from seqnorm_monai.images.dicom.volume import load_volume
+from seqnorm_monai.images.errors import ImageReadError
+from seqnorm_monai.images.nifti import NiftiVolume, is_nifti, load_nifti, read_nifti, voxel_file
 from seqnorm_monai.images.records import FileRecord
 from seqnorm_monai.images.rows import Row, dicom_row, nifti_row, refused_row, series_number
 from seqnorm_monai.images.rules import Selection, select_series
 from seqnorm_monai.images.sources import SourceFile, Sources
-from seqnorm_monai.images.dicom.series import Series, StudyReport, read_studies
-from seqnorm_monai.images.dicom.volume import load_volume
-from seqnorm_monai.images.nifti import NiftiVolume, is_nifti, load_nifti, read_nifti, voxel_file
-from seqnorm_monai.images.errors import ImageReadError
 
 _NOT_CHOSEN = "not chosen by the rules"
 # how `read_studies` opens the reason of a good file whose neighbours are bad

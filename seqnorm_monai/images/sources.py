@@ -13,8 +13,8 @@ from types import TracebackType
 from seqnorm_monai.images.archives import DEFAULT_LIMITS, ArchiveLimits, is_archive, unpack
 from seqnorm_monai.images.dicom.dicomdir import is_directory_file, read_references
 from seqnorm_monai.images.dicom.errors import UnreadableFileError
-from seqnorm_monai.images.records import FileRecord
 from seqnorm_monai.images.folders import files_below, why_unreadable
+from seqnorm_monai.images.records import FileRecord
 
 _DIRECTORY = "the directory of a medium"
 _ARCHIVE = "an archive; its members have rows of their own"

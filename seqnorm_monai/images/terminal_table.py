@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
+from seqnorm_monai.atomic_files import replacing
 from seqnorm_monai.images.inventory import Listing
 from seqnorm_monai.images.records import FileRecord
 from seqnorm_monai.images.rows import Row
-from seqnorm_monai.atomic_files import replacing
 
 _COLUMNS = (
     *("series", "number", "phase", "modality", "size", "spacing (mm)", "orientation"),

@@ -1,4 +1,5 @@
-"""Transformer block and patch embedding; the kinds of attention, from :mod:`seqnorm_monai.attention.modules`, beside them.
+"""Transformer block and patch embedding; the kinds of attention, from :mod:`seqnorm_monai.attention.modules`, beside
+them.
 
 Shapes: batch B, tokens N, hidden C. All modules here can be scripted, traced and exported.
 """
@@ -11,6 +12,8 @@ import torch
 from monai.networks.layers import DropPath
 from torch import Tensor, nn
 
+from seqnorm_monai.attention.functional import in_eager_mode
+from seqnorm_monai.attention.layer_map import layer_map, merged_statistics
 from seqnorm_monai.attention.modules import (
     ATTENTION_KINDS,
     ATTENTION_PATHS,
@@ -19,8 +22,6 @@ from seqnorm_monai.attention.modules import (
     SoftmaxAttention,
     create_attention,
 )
-from seqnorm_monai.attention.functional import in_eager_mode
-from seqnorm_monai.attention.layer_map import layer_map, merged_statistics
 from seqnorm_monai.networks.mlp import MLP, chunk_rows
 
 __all__ = [

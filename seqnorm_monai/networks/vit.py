@@ -55,7 +55,8 @@ class SeqNormViT(nn.Module):
         pos_embed: ``sincos`` (computed for any grid) or ``learnable`` (resampled to it).
         dropout_rate: on the embedded tokens, each attention's output and in the MLPs; in training alone.
         drop_path_rate: stochastic depth of the last block; it grows linearly from 0 at the first.
-        recompute_gelu: train with about a third less memory (covariance path), each GELU twice (:mod:`seqnorm_monai.networks.mlp`).
+        recompute_gelu: train with about a third less memory (covariance path), each GELU twice
+        (:mod:`seqnorm_monai.networks.mlp`).
 
     Raises:
         ValueError: for sizes that do not fit together, and for unknown names.

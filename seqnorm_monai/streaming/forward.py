@@ -4,7 +4,8 @@ Everything that couples the tokens of a layer is in their mean and covariance, w
 pass reads the tokens chunk by chunk, applies the layer's linear map, the residual and the MLP, writes them back, and
 collects from the result what the next layer needs. The class token is row 0 of the stored tokens, one like all
 others. The last layer is applied to the class token alone, because nothing else is read from it. That a layer
-is a linear map given by the statistics is our reading of arXiv 2406.01314 (see :mod:`seqnorm_monai.attention.functional`).
+is a linear map given by the statistics is our reading of arXiv 2406.01314 (see
+:mod:`seqnorm_monai.attention.functional`).
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from seqnorm_monai.attention.functional import TokenStatistics
-from seqnorm_monai.images.slides.regions import Prepare, RegionImage, open_image, read_tile, tiles
 from seqnorm_monai.attention.layer_map import LayerMap, StatisticsSum, layer_map
+from seqnorm_monai.images.slides.regions import Prepare, RegionImage, open_image, read_tile, tiles
 from seqnorm_monai.networks.vit import SeqNormViT
 from seqnorm_monai.streaming.resume import Progress, fingerprint
 from seqnorm_monai.streaming.token_store import TokenStore, TokenStores

@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from seqnorm_monai.attention.modules import SequenceNormAttention
 from seqnorm_monai.attention.functional import TokenStatistics, merge_statistics
 from seqnorm_monai.attention.layer_map import LayerMap, chunk_statistics, layer_map
+from seqnorm_monai.attention.modules import SequenceNormAttention
 from seqnorm_monai.networks.vit import SeqNormViT
 from seqnorm_monai.streaming.tokenwise import apply_block, branch_scales, check_network
 
@@ -122,8 +122,8 @@ def global_statistics(local: TokenStatistics, total: int, group: dist.ProcessGro
 
         m = sum_r (n_r / N) m_r,   S = sum_r (n_r / N) (S_r + (m_r - m)(m_r - m)^T)
 
-    :func:`seqnorm_monai.attention.functional.merge_statistics` for any number of parts. Centred before the product, hence two
-    rounds. Differentiable on every process.
+    :func:`seqnorm_monai.attention.functional.merge_statistics` for any number of parts. Centred before the product,
+    hence two rounds. Differentiable on every process.
     """
     share = (local.count.to(local.mean.dtype) / total).unsqueeze(1)
     mean = SumOverProcesses.apply(share * local.mean, group)

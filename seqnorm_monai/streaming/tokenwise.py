@@ -1,7 +1,7 @@
 """One layer of a sequence-norm network as it acts on any part of an image's tokens.
 
-Everything that couples the tokens is in their count, mean and covariance (:mod:`seqnorm_monai.attention.functional`). Given
-these, a block is a function of one token at a time: it can be applied to chunks that are read one after the other
+Everything that couples the tokens is in their count, mean and covariance (:mod:`seqnorm_monai.attention.functional`).
+Given these, a block is a function of one token at a time: it can be applied to chunks that are read one after the other
 (:mod:`seqnorm_monai.streaming.forward`) or that lie on different processes (:mod:`seqnorm_monai.streaming.parallel`).
 
 Shapes: batch B, tokens N, hidden C.
@@ -12,8 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from seqnorm_monai.attention.modules import SequenceNormAttention
 from seqnorm_monai.attention.layer_map import LayerMap
+from seqnorm_monai.attention.modules import SequenceNormAttention
 from seqnorm_monai.networks.layers import TransformerBlock
 from seqnorm_monai.networks.vit import SeqNormViT
 
@@ -48,6 +48,6 @@ def branch_scales(network: SeqNormViT, batch: int) -> list[tuple[Tensor, Tensor]
 
 
 def apply_block(block: TransformerBlock, x: Tensor, mapped: LayerMap, scales: tuple[Tensor, Tensor]) -> Tensor:
-    """:class:`~seqnorm_monai.networks.layers.TransformerBlock` for some of an image's tokens, (B, n, C) to (B, n, C)."""
+    """A :class:`~seqnorm_monai.networks.layers.TransformerBlock` for some of an image's tokens, both (B, n, C)."""
     x = x + scales[0] * mapped.apply(block.norm1(x))
     return x + scales[1] * block.mlp(block.norm2(x))

@@ -1,8 +1,8 @@
 """The gradient of one image larger than memory, exactly, in two passes over its tokens for each layer.
 
-The forward pass (:mod:`seqnorm_monai.streaming.forward`) leaves every layer's input X_l in a store. The backward pass goes
-from the last layer to the first with the gradient G of the loss for the tokens in one more store. With
-H = norm1(X), statistics (m, S) of H, and the map (A, c) that follows from S::
+The forward pass (:mod:`seqnorm_monai.streaming.forward`) leaves every layer's input X_l in a store. The backward pass
+goes from the last layer to the first with the gradient G of the loss for the tokens in one more store. With H =
+norm1(X), statistics (m, S) of H, and the map (A, c) that follows from S::
 
     Y_n = block(x_n; m, A, c)          for each token by itself; recomputed chunk by chunk, so autograd gives,
                                        from G, dX directly and sums over chunks of dA, dc, dm and the weights' gradients
@@ -23,10 +23,10 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from seqnorm_monai.attention.modules import SequenceNormAttention
 from seqnorm_monai.attention.functional import TokenStatistics, apply_affine_map
-from seqnorm_monai.images.slides.regions import Prepare, open_image
 from seqnorm_monai.attention.layer_map import LayerMap, layer_map
+from seqnorm_monai.attention.modules import SequenceNormAttention
+from seqnorm_monai.images.slides.regions import Prepare, open_image
 from seqnorm_monai.streaming.forward import CHUNK_TOKENS, Stream
 from seqnorm_monai.streaming.token_store import TokenStore, TokenStores
 from seqnorm_monai.streaming.tokenwise import apply_block, branch_scales, check_network

@@ -11,8 +11,8 @@ from pydicom.sequence import Sequence
 from pydicom.uid import MediaStorageDirectoryStorage
 
 from seqnorm_monai.images.dicom.errors import DicomReadError, UnreadableFileError
-from seqnorm_monai.images.dicom.open import read_header
 from seqnorm_monai.images.dicom.header import Header
+from seqnorm_monai.images.dicom.open import read_header
 from seqnorm_monai.images.dicom.silence import quiet_pydicom
 
 _RECORDS = "DirectoryRecordSequence"

@@ -9,11 +9,11 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from seqnorm_monai.images.dicom.pixels.decode import PixelLayout, read_cells
 from seqnorm_monai.images.dicom.errors import UnsupportedImageError
 from seqnorm_monai.images.dicom.header import Header
-from seqnorm_monai.images.dicom.pixels.luts import read_modality
+from seqnorm_monai.images.dicom.pixels.decode import PixelLayout, read_cells
 from seqnorm_monai.images.dicom.pixels.grayscale import Rescale
+from seqnorm_monai.images.dicom.pixels.luts import read_modality
 
 
 @dataclass(frozen=True)

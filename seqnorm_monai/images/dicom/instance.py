@@ -10,15 +10,11 @@ from pathlib import Path
 from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.valuerep import TEXT_VR_DELIMS
 
-from seqnorm_monai.images.dicom.pixels.completeness import check_complete
-from seqnorm_monai.images.dicom.pixels.decode import DECODE_KEYWORDS, read_cells, readable_syntax
 from seqnorm_monai.images.dicom.encoding import Encoding, read_encoding
 from seqnorm_monai.images.dicom.errors import DicomReadError, UnsupportedImageError
-from seqnorm_monai.images.dicom.open import read_header
 from seqnorm_monai.images.dicom.functional_groups import FUNCTIONAL_GROUPS, read_frame_groups
 from seqnorm_monai.images.dicom.header import Header, is_uid
-from seqnorm_monai.images.dicom.sop_classes import set_aside_kind
-from seqnorm_monai.images.dicom.pixels.luts import LUT_KEYWORDS
+from seqnorm_monai.images.dicom.open import read_header
 from seqnorm_monai.images.dicom.phase_attributes import (
     CLASSIC_KEYWORDS,
     PRIVATE_TAGS,
@@ -26,8 +22,12 @@ from seqnorm_monai.images.dicom.phase_attributes import (
     read_image_type,
     read_phase_values,
 )
+from seqnorm_monai.images.dicom.pixels.completeness import check_complete
+from seqnorm_monai.images.dicom.pixels.decode import DECODE_KEYWORDS, read_cells, readable_syntax
+from seqnorm_monai.images.dicom.pixels.luts import LUT_KEYWORDS
 from seqnorm_monai.images.dicom.pixels.pixeldata import no_pixel_data
 from seqnorm_monai.images.dicom.silence import quiet_pydicom
+from seqnorm_monai.images.dicom.sop_classes import set_aside_kind
 
 # Attributes that selection rules may ask for; none of them identifies a patient.
 RULE_KEYWORDS = (

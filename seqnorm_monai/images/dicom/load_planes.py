@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from seqnorm_monai.images.dicom.pixels.colour import colour_frame_bits, decode_colour
-from seqnorm_monai.images.dicom.pixels.decode import DECODE_KEYWORDS, PixelLayout, decode_stored_values, read_cells
 from seqnorm_monai.images.dicom.encoding import Encoding
 from seqnorm_monai.images.dicom.errors import DicomReadError, PixelDecodeError, UnsupportedImageError
-from seqnorm_monai.images.dicom.open import read_header
-from seqnorm_monai.images.dicom.pixels.fragments import read_frames
 from seqnorm_monai.images.dicom.header import Header
 from seqnorm_monai.images.dicom.instance import Plane
+from seqnorm_monai.images.dicom.open import read_header
+from seqnorm_monai.images.dicom.pixels.colour import colour_frame_bits, decode_colour
+from seqnorm_monai.images.dicom.pixels.decode import DECODE_KEYWORDS, PixelLayout, decode_stored_values, read_cells
+from seqnorm_monai.images.dicom.pixels.fragments import read_frames
+from seqnorm_monai.images.dicom.pixels.grayscale import LookupTable, Rescale, modality_values
 from seqnorm_monai.images.dicom.pixels.luts import LUT_KEYWORDS, read_modality
 from seqnorm_monai.images.dicom.pixels.palette import PALETTE_KEYWORDS, apply_palette
 from seqnorm_monai.images.dicom.pixels.pixeldata import EncodedPixels
-from seqnorm_monai.images.dicom.pixels.grayscale import LookupTable, Rescale, modality_values
 from seqnorm_monai.images.dicom.silence import quiet_pydicom
 
 _KEYWORDS = (*DECODE_KEYWORDS, *LUT_KEYWORDS, *PALETTE_KEYWORDS, "PlanarConfiguration", "SOPInstanceUID")

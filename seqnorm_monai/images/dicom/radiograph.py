@@ -9,18 +9,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from seqnorm_monai.images.dicom.pixels.decode import DECODE_KEYWORDS, PixelLayout, read_layout, read_stored_values
 from seqnorm_monai.images.dicom.errors import OtherModalityError, UnsupportedImageError
-from seqnorm_monai.images.dicom.open import read_header
 from seqnorm_monai.images.dicom.header import Header
 from seqnorm_monai.images.dicom.load_planes import gray_values
-from seqnorm_monai.images.dicom.pixels.luts import LUT_KEYWORDS, read_modality, read_padding, read_voi
+from seqnorm_monai.images.dicom.open import read_header
+from seqnorm_monai.images.dicom.pixels.decode import DECODE_KEYWORDS, PixelLayout, read_layout, read_stored_values
 from seqnorm_monai.images.dicom.pixels.grayscale import (
     fill_padding,
     modality_range,
     padding_mask,
     presentation_values,
 )
+from seqnorm_monai.images.dicom.pixels.luts import LUT_KEYWORDS, read_modality, read_padding, read_voi
 from seqnorm_monai.images.dicom.silence import quiet_pydicom
 
 # In the order of trust: PixelSpacing may be calibrated to the patient, the others are at the detector or the film.

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 from seqnorm_monai.images.dicom.errors import SeriesError
 from seqnorm_monai.images.dicom.geometry import GeometryError, stack_geometry
-from seqnorm_monai.images.dicom.phases.separate import Phase, derived_kind, separate_phases, split_stacks
 from seqnorm_monai.images.dicom.instance import Instance, Plane
-from seqnorm_monai.images.records import FileRecord
+from seqnorm_monai.images.dicom.phases.separate import Phase, derived_kind, separate_phases, split_stacks
 from seqnorm_monai.images.dicom.scan import Scan, SeriesKey, Source, scan_files, text_of
 from seqnorm_monai.images.dicom.volume import Volume
+from seqnorm_monai.images.records import FileRecord
 
 _ADVICE = "check that the series was copied or exported as a whole"
 
@@ -56,9 +56,9 @@ class _Found:
 def read_studies(sources: Iterable[Source], refused: Iterable[FileRecord] = (), *, num_workers: int = 0) -> StudyReport:
     """Group files by study, series, stack and phase, from their headers only; one bad file stops nothing.
 
-    `sources` and `refused` are those of `seqnorm_monai.images.dicom.open_sources`: the files, and the records of what could
-    not be offered at all. Slices of a series with a damaged file are refused, because it may be one of them. Headers
-    are read in `num_workers` processes if that is above 0.
+    `sources` and `refused` are those of `seqnorm_monai.images.dicom.open_sources`: the files, and the records of what
+    could not be offered at all. Slices of a series with a damaged file are refused, because it may be one of them.
+    Headers are read in `num_workers` processes if that is above 0.
 
     Raises ValueError when two sources have one name.
     """

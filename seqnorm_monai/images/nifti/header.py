@@ -15,8 +15,8 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 
-from seqnorm_monai.images.nifti.errors import NiftiReadError
 from seqnorm_monai.images.nifti.byte_ranges import check_size, has_magic, read_start, voxel_file
+from seqnorm_monai.images.nifti.errors import NiftiReadError
 
 # datatype -> numpy type and channels
 _TYPES = {

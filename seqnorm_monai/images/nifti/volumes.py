@@ -15,8 +15,8 @@ from monai.data import MetaTensor
 from monai.utils import MetaKeys, SpaceKeys
 from monai.utils.misc import ImageMetaKey
 
-from seqnorm_monai.images.nifti.errors import NiftiReadError
 from seqnorm_monai.images.nifti.byte_ranges import read_range
+from seqnorm_monai.images.nifti.errors import NiftiReadError
 from seqnorm_monai.images.nifti.header import Layout, read_layout
 from seqnorm_monai.images.nifti.orientation import Orientation, read_orientation
 from seqnorm_monai.images.nifti.voxels import decode_voxels

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from seqnorm_monai.images.dicom.instance import Plane
-from seqnorm_monai.images.dicom.phases.table import Codes
 from seqnorm_monai.images.dicom.phase_attributes import ACQUISITION_CLOCKS, DATES
+from seqnorm_monai.images.dicom.phases.table import Codes
 
 _DAY = 86400.0
 # Trigger times (ms) nearer than this are not in order.

@@ -9,12 +9,12 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
-from seqnorm_monai.images.dicom.phases.acquisition_order import acquisition_ranks, last_resort_ranks
-from seqnorm_monai.images.dicom.phases.expected_counts import check_declared, remark
 from seqnorm_monai.images.dicom.geometry import GeometryError, heights, position_labels
 from seqnorm_monai.images.dicom.instance import Plane
-from seqnorm_monai.images.dicom.phases.table import Codes, Column, column, joined, members, partition, title
 from seqnorm_monai.images.dicom.phase_attributes import EXACT, PHYSICAL, Value
+from seqnorm_monai.images.dicom.phases.acquisition_order import acquisition_ranks, last_resort_ranks
+from seqnorm_monai.images.dicom.phases.expected_counts import check_declared, remark
+from seqnorm_monai.images.dicom.phases.table import Codes, Column, column, joined, members, partition, title
 from seqnorm_monai.images.dicom.stacks import derived_kind
 from seqnorm_monai.images.dicom.stacks import split_stacks as _split_stacks
 

@@ -23,6 +23,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from seqnorm_monai.images.dicom.errors import PixelDecodeError, UnsupportedImageError
+from seqnorm_monai.images.dicom.header import Header
 from seqnorm_monai.images.dicom.pixels.codestream import FrameInfo, frame_info, has_end_marker, rle_problem
 from seqnorm_monai.images.dicom.pixels.decoders import (
     HTJ2K_SYNTAXES,
@@ -32,8 +34,6 @@ from seqnorm_monai.images.dicom.pixels.decoders import (
     decode_frame,
     has_imagecodecs,
 )
-from seqnorm_monai.images.dicom.errors import PixelDecodeError, UnsupportedImageError
-from seqnorm_monai.images.dicom.header import Header
 from seqnorm_monai.images.dicom.pixels.pixeldata import EncodedPixels, no_pixel_data, read_encoded_pixels, refuse_float
 
 StoredValues = npt.NDArray[np.integer]

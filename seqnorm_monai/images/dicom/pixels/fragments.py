@@ -9,9 +9,9 @@ import numpy as np
 import pydicom
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from seqnorm_monai.images.dicom.pixels.codestream import has_end_marker
 from seqnorm_monai.images.dicom.errors import PixelDecodeError, UnsupportedImageError
 from seqnorm_monai.images.dicom.header import Header
+from seqnorm_monai.images.dicom.pixels.codestream import has_end_marker
 from seqnorm_monai.images.dicom.pixels.pixeldata import (
     EncodedPixels,
     check_native_length,

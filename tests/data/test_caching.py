@@ -1,0 +1,174 @@
+"""The cache on disk: the second data set decodes nothing; changed files, settings and versions miss it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from monai.data import CacheDataset, MetaTensor
+from monai.transforms import Compose, RandScaleIntensityd, ScaleIntensityRanged
+
+from seqnorm_monai.data import LoadRadiographd, LoadStudyd, caching
+from seqnorm_monai.data import radiograph as transforms
+from seqnorm_monai.data.caching import CachedDataset
+from seqnorm_monai.data.items import find_images
+from seqnorm_monai.images.dicom import RadiographHeader, volume, write_radiograph
+from tests.makers.studies import write_phases
+
+COUNT = 5
+
+
+def header(number: int) -> RadiographHeader:
+    return RadiographHeader(
+        patient_id=f"p{number}",
+        study_uid=f"1.2.3.{number}",
+        series_uid=f"1.2.3.{number}.1",
+        sop_uid=f"1.2.3.{number}.1.1",
+        view_position="PA",
+        patient_sex="",
+        patient_age="",
+    )
+
+
+@pytest.fixture
+def items(tmp_path: Path) -> list[dict[str, object]]:
+    generator = np.random.default_rng(3)
+    made = []
+    for number in range(COUNT):
+        path = tmp_path / f"{number}.dcm"
+        write_radiograph(path, generator.integers(0, 4096, (7, 11), dtype=np.uint16), header(number))
+        made.append({"image": str(path), "label": float(number)})
+    return made
+
+
+def steps(upper: float = 4096.0) -> Compose:
+    scale = ScaleIntensityRanged("image", a_min=0.0, a_max=upper, b_min=0.0, b_max=1.0)
+    return Compose([LoadRadiographd("image"), scale, RandScaleIntensityd("image", prob=1.0, factors=0.5)])
+
+
+def reads(data: CachedDataset) -> tuple[list[dict[str, object]], int]:
+    """All items, and how many files were decoded for them."""
+    with mock.patch.object(transforms, "read_radiograph", wraps=transforms.read_radiograph) as decoded:
+        return [data[index] for index in range(len(data))], decoded.call_count
+
+
+@pytest.mark.parametrize("cache_rate", [0.0, 0.6, 1.0])
+def test_second_data_set_decodes_nothing(items: list[dict[str, object]], tmp_path: Path, cache_rate: float) -> None:
+    folder = tmp_path / "cache"
+
+    def data() -> CachedDataset:
+        return CachedDataset(items, steps(), cache_rate=cache_rate, cache_dir=folder, progress=False)
+
+    with mock.patch.object(transforms, "read_radiograph", wraps=transforms.read_radiograph) as decoded:
+        first = data()
+        in_memory = decoded.call_count
+    _, later = reads(first)
+    assert in_memory == int(COUNT * cache_rate) and in_memory + later == COUNT
+    with mock.patch.object(transforms, "read_radiograph", side_effect=AssertionError):
+        second = data()
+        loaded = [second[index] for index in range(COUNT)]
+    for item, source in zip(loaded, items, strict=True):
+        image = item["image"]
+        assert isinstance(image, MetaTensor) and item["label"] == source["label"]
+        assert image.meta["StudyInstanceUID"]
+        assert image.affine.shape == (4, 4)
+
+
+def test_values_are_those_without_a_cache_and_random_steps_stay_random(
+    items: list[dict[str, object]], tmp_path: Path
+) -> None:
+    cached = CachedDataset(items, steps(), cache_rate=0.0, cache_dir=tmp_path / "cache", progress=False)
+    plain = CacheDataset(items, steps(), progress=False)
+    for _ in range(2):
+        for index in range(COUNT):
+            values = []
+            for data in (cached, plain):
+                data.transform.set_random_state(seed=index)
+                values.append(data[index]["image"].as_tensor())
+            assert torch.equal(*values)
+    assert not torch.equal(cached[0]["image"], cached[0]["image"])
+
+
+@pytest.mark.parametrize("change", ["file", "settings", "version"])
+def test_what_changed_is_decoded_again(
+    items: list[dict[str, object]], tmp_path: Path, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def data(upper: float = 4096.0) -> CachedDataset:
+        return CachedDataset(items, steps(upper), cache_rate=0.0, cache_dir=tmp_path / "cache", progress=False)
+
+    assert reads(data())[1] == COUNT
+    assert reads(data())[1] == 0
+    if change == "file":
+        os.utime(str(items[1]["image"]), ns=(1, 1))
+        assert reads(data())[1] == 1
+    elif change == "settings":
+        assert reads(data(2048.0))[1] == COUNT
+    else:
+        monkeypatch.setattr(caching, "__version__", "another")
+        assert reads(data())[1] == COUNT
+
+
+def test_studies_are_cached_by_all_their_files(tmp_path: Path) -> None:
+    """A folder and an image that was found in it: decoded once, and again when a slice changes."""
+    values = write_phases(tmp_path / "in", 2)
+
+    def decoded(item: dict[str, object]) -> int:
+        data = CachedDataset([item], [LoadStudyd("image")], cache_rate=0.0, cache_dir=tmp_path / "kept", progress=False)
+        with mock.patch.object(volume, "load_planes", wraps=volume.load_planes) as loaded:
+            np.testing.assert_array_equal(data[0]["image"].numpy(), values)
+        return loaded.call_count
+
+    (found,) = find_images(tmp_path / "in")
+    for item in ({"image": str(tmp_path / "in")}, found):
+        assert decoded(item) == 2
+        (again,) = find_images(tmp_path / "in")
+        assert decoded(again if item is found else item) == 0
+    os.utime(tmp_path / "in" / "I3", ns=(1, 1))
+    (later,) = find_images(tmp_path / "in")
+    assert [decoded({"image": str(tmp_path / "in")}), decoded(later)] == [2, 2]
+
+
+def test_the_key_does_not_depend_on_the_process(tmp_path: Path) -> None:
+    write_phases(tmp_path / "in")
+    code = (
+        "import sys; from seqnorm_monai.data.caching import item_hash; "
+        "from seqnorm_monai.data.items import find_images;"
+        "print(item_hash(find_images(sys.argv[1])[0]).decode())"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path / "in")]
+    keys = {subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2)}
+    assert len(keys) == 1
+
+
+def test_voxels_beside_a_header_count(tmp_path: Path) -> None:
+    for name in ("a.hdr", "a.img", "b.img"):
+        (tmp_path / name).write_bytes(b"1")
+    keys = {caching.item_hash({"image": str(tmp_path / "a.hdr")})}
+    for name, new in (("b.img", False), ("a.img", True), ("a.hdr", True)):
+        os.utime(tmp_path / name, ns=(1, 1))
+        key = caching.item_hash({"image": str(tmp_path / "a.hdr")})
+        assert (key not in keys) == new
+        keys.add(key)
+
+
+def test_a_damaged_cache_file_is_made_again(items: list[dict[str, object]], tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    reads(CachedDataset(items, steps(), cache_rate=0.0, cache_dir=folder, progress=False))
+    victim = sorted(folder.glob("*.pt"))[0]
+    victim.write_bytes(b"no tensor")
+    again = CachedDataset(items, steps(), cache_rate=0.0, cache_dir=folder, progress=False)
+    with pytest.warns(UserWarning, match="Corrupt cache file"):
+        _, decoded = reads(again)
+    assert decoded == 1
+
+
+def test_without_a_folder_it_is_monais_own(items: list[dict[str, object]]) -> None:
+    data = CachedDataset(items, steps(), progress=False)
+    assert reads(data)[1] == 0
+    assert isinstance(data, CacheDataset)
