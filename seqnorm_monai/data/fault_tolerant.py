@@ -1,8 +1,8 @@
 """Every file of a folder ends as a prediction or as a rejection with a reason; one bad file never stops the others.
 
-`AccountedDataset` turns an item that fails into a `Rejection`, and `AccountedLoader` gives the network the rest. Items
-may be plain paths, or what `seqnorm_monai.data.items.find_images` says of every file of a folder: a file that nobody
-can open is among them too, so that nothing drops out unseen.
+`FaultTolerantDataset` turns an item that fails into a `Rejection`, and `FaultTolerantLoader` gives the network the
+rest. Items may be plain paths, or what `seqnorm_monai.data.items.find_images` says of every file of a folder: a file
+that nobody can open is among them too, so that nothing drops out unseen.
 """
 
 import logging
@@ -37,7 +37,7 @@ def path_of(item: Mapping[str, Any]) -> str:
     return str(item.get(PATH, item[IMAGE]))
 
 
-class AccountedDataset(Dataset):
+class FaultTolerantDataset(Dataset):
     """A `monai.data.Dataset` whose items are transformed samples or `Rejection`s.
 
     `data` holds mappings with a path under `image`, or an image that is read later and its path under `path`; a sample
@@ -76,15 +76,16 @@ class AccountedDataset(Dataset):
 
 
 @dataclass(frozen=True)
-class _Accounted:
+class _Outcome:
     """What became of one batch of items: batches for the network (none, one, or more) and rejections."""
 
     batches: list[dict[str, Any]]
     rejections: list[Rejection]
 
 
-class AccountedLoader:
-    """The batches of the good samples of an `AccountedDataset`, in its order, never empty; `rejections` gets the rest.
+class FaultTolerantLoader:
+    """The batches of the good samples of an `FaultTolerantDataset`, in its order, never empty; `rejections` gets the
+    rest.
 
     `rejections` is emptied when an iteration starts and complete when it ends. The loader has no length, as nobody
     knows it before all files were read: an ignite engine then reads to the end and takes the number of batches found
@@ -93,18 +94,18 @@ class AccountedLoader:
     `epoch_length` to the evaluator. `num_workers` above 0 reads in worker processes.
     """
 
-    def __init__(self, dataset: AccountedDataset, *, batch_size: int, num_workers: int) -> None:
-        if not isinstance(dataset, AccountedDataset):
-            raise TypeError(f"argument dataset must be an AccountedDataset; got {type(dataset).__name__}")
+    def __init__(self, dataset: FaultTolerantDataset, *, batch_size: int, num_workers: int) -> None:
+        if not isinstance(dataset, FaultTolerantDataset):
+            raise TypeError(f"argument dataset must be an FaultTolerantDataset; got {type(dataset).__name__}")
         self.dataset = dataset
         self.rejections: list[Rejection] = []
-        self._loader = DataLoader(dataset, num_workers=num_workers, batch_size=batch_size, collate_fn=_account)
+        self._loader = DataLoader(dataset, num_workers=num_workers, batch_size=batch_size, collate_fn=_sort_out)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         self.rejections = []
-        for accounted in self._loader:
-            self.rejections.extend(accounted.rejections)
-            yield from accounted.batches
+        for outcome in self._loader:
+            self.rejections.extend(outcome.rejections)
+            yield from outcome.batches
 
     def attach(self, engine: Engine) -> None:
         """Let `engine` find the number of batches anew in every run."""
@@ -115,14 +116,14 @@ class AccountedLoader:
         engine.state.epoch_length = None
 
 
-def _account(samples: Sequence[dict[str, Any] | Rejection]) -> _Accounted:
+def _sort_out(samples: Sequence[dict[str, Any] | Rejection]) -> _Outcome:
     """Collate the good samples; where they do not fit together (two image sizes), each alone."""
     good = [sample for sample in samples if not isinstance(sample, Rejection)]
     rejections = [sample for sample in samples if isinstance(sample, Rejection)]
     if not good:
-        return _Accounted([], rejections)
+        return _Outcome([], rejections)
     try:
-        return _Accounted([_collated(good)], rejections)
+        return _Outcome([_collated(good)], rejections)
     except Exception:
         batches = []
     for sample in good:
@@ -130,7 +131,7 @@ def _account(samples: Sequence[dict[str, Any] | Rejection]) -> _Accounted:
             batches.append(_collated([sample]))
         except Exception as error:
             rejections.append(Rejection(sample[PATH], f"{type(error).__name__} in the collation"))
-    return _Accounted(batches, rejections)
+    return _Outcome(batches, rejections)
 
 
 def _collated(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:

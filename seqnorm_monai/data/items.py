@@ -77,7 +77,7 @@ def find_images(
     exclude: Sequence[str] = (),
     num_workers: int = 0,
 ) -> list[dict[str, Any]]:
-    """Every file below `source` (a folder, file, DICOMDIR or ZIP archive), as items for an `AccountedDataset`.
+    """Every file below `source` (a folder, file, DICOMDIR or ZIP archive), as items for an `FaultTolerantDataset`.
 
     An item is one image, `{"image": StudyImage, "path", "files", "study", "series"}`, or one file that is part of none:
     `{"image": path, "unreadable": reason, "set_aside": whether it is in order}`. Paths are absolute. Derived maps (ADC,

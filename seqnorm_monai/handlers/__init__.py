@@ -9,6 +9,14 @@ rank 0 of a run that is not divided.
 from seqnorm_monai.handlers.checkpoints import BestModelSaver, ResumableCheckpoint
 from seqnorm_monai.handlers.evaluation import EvaluationWriter
 from seqnorm_monai.handlers.history import HistoryWriter
+from seqnorm_monai.handlers.metrics import MeanAUROC
 from seqnorm_monai.handlers.predictions import PredictionWriter
 
-__all__ = ["BestModelSaver", "EvaluationWriter", "HistoryWriter", "PredictionWriter", "ResumableCheckpoint"]
+__all__ = [
+    "BestModelSaver",
+    "EvaluationWriter",
+    "HistoryWriter",
+    "MeanAUROC",
+    "PredictionWriter",
+    "ResumableCheckpoint",
+]

@@ -12,7 +12,7 @@ PREDICTED, USED, ASIDE, REJECTED = "predicted", "used", "set_aside", "rejected"
 _ORDER = (PREDICTED, USED, ASIDE, REJECTED)
 
 
-class FileFates:
+class FileStatuses:
     """Rows (path, status, reason, study, series), each file once, when the last of its items is settled.
 
     A file that several items share, as a multi-frame file does whose frames are several images, has the best status of
@@ -26,7 +26,7 @@ class FileFates:
         self._open = Counter(path for item in items for path in _files(item))
         self._rows: dict[str, list[tuple[str, ...]]] = defaultdict(list)
 
-    def settle(self, path: str, status: str, reason: str, uids: Sequence[str] = ("", "")) -> list[tuple[str, ...]]:
+    def record(self, path: str, status: str, reason: str, uids: Sequence[str] = ("", "")) -> list[tuple[str, ...]]:
         """Rows of the files of which the fate is known now that one item at `path` has this status."""
         item = self._items[path].pop(0)
         files = _files(item)

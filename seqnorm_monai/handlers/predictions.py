@@ -14,8 +14,8 @@ from pathlib import Path
 from ignite.engine import Engine, Events
 
 from seqnorm_monai.atomic_files import GrowingTable
-from seqnorm_monai.data.fault_tolerant import IMAGE, PATH, AccountedLoader, Rejection, path_of
-from seqnorm_monai.handlers.file_status import ASIDE, PREDICTED, REJECTED, FileFates
+from seqnorm_monai.data.fault_tolerant import IMAGE, PATH, FaultTolerantLoader, Rejection, path_of
+from seqnorm_monai.handlers.file_status import ASIDE, PREDICTED, REJECTED, FileStatuses
 from seqnorm_monai.handlers.outputs import decollated, probabilities_of
 
 UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
@@ -49,10 +49,10 @@ class PredictionWriter:
         class_names: Sequence[str],
         *,
         root: str | os.PathLike[str],
-        loader: AccountedLoader,
+        loader: FaultTolerantLoader,
     ) -> None:
-        if not isinstance(loader, AccountedLoader):
-            raise TypeError(f"argument loader must be an AccountedLoader; got {type(loader).__name__}")
+        if not isinstance(loader, FaultTolerantLoader):
+            raise TypeError(f"argument loader must be an FaultTolerantLoader; got {type(loader).__name__}")
         self.class_names = list(class_names)
         self.root = os.path.abspath(root)
         self.loader = loader
@@ -60,7 +60,7 @@ class PredictionWriter:
         self._rejections = GrowingTable(Path(output_dir) / "rejected.csv", [PATH, "reason"])
         self._files = GrowingTable(Path(output_dir) / "files.csv", FILE_COLUMNS)
         self._pending: Counter[str] = Counter()
-        self._fates = FileFates([])
+        self._statuses = FileStatuses([])
         self._num_taken = 0
 
     def attach(self, engine: Engine) -> None:
@@ -71,7 +71,7 @@ class PredictionWriter:
 
     def _start(self, _engine: Engine) -> None:
         self._pending = Counter(path_of(item) for item in self.loader.dataset.data)
-        self._fates = FileFates(self.loader.dataset.data)
+        self._statuses = FileStatuses(self.loader.dataset.data)
         self._num_taken = 0
         for table in (self._predictions, self._rejections, self._files):
             table.start()
@@ -85,7 +85,7 @@ class PredictionWriter:
                 # nine digits tell any two 32-bit numbers apart
                 uids = _uids(item[IMAGE])
                 rows.append([self._relative(path), *uids, *(f"{value:.9g}" for value in values)])
-                files += self._fates.settle(path, PREDICTED, "", uids[:2])
+                files += self._statuses.record(path, PREDICTED, "", uids[:2])
                 self._pending[path] -= 1
             else:
                 rejections.append(Rejection(path, "the output of the network is not a finite number"))
@@ -119,7 +119,7 @@ class PredictionWriter:
         self._rejections.append([path, rejection.reason] for path, rejection in zip(paths, rejections))
         for rejection in rejections:
             status = ASIDE if rejection.set_aside else REJECTED
-            self._append_files(self._fates.settle(rejection.path, status, rejection.reason))
+            self._append_files(self._statuses.record(rejection.path, status, rejection.reason))
         self._pending.subtract(rejection.path for rejection in rejections)
 
     def _append_files(self, rows: Sequence[Sequence[str]]) -> None:

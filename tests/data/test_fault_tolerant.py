@@ -15,7 +15,7 @@ from monai.data import MetaTensor
 from monai.engines import SupervisedEvaluator
 from monai.transforms import Compose, Lambda, OneOf
 
-from seqnorm_monai.data.fault_tolerant import AccountedDataset, AccountedLoader, Rejection, one_line
+from seqnorm_monai.data.fault_tolerant import FaultTolerantDataset, FaultTolerantLoader, Rejection, one_line
 
 SECRET = "DOE^JANE"
 
@@ -71,8 +71,9 @@ def items_of(folder: Path) -> list[dict[str, str]]:
     return [{"image": str(path)} for path in sorted(folder.iterdir())]
 
 
-def loader_of(folder: Path, *, num_workers: int = 0, batch_size: int = 3) -> AccountedLoader:
-    return AccountedLoader(AccountedDataset(items_of(folder), Read()), batch_size=batch_size, num_workers=num_workers)
+def loader_of(folder: Path, *, num_workers: int = 0, batch_size: int = 3) -> FaultTolerantLoader:
+    dataset = FaultTolerantDataset(items_of(folder), Read())
+    return FaultTolerantLoader(dataset, batch_size=batch_size, num_workers=num_workers)
 
 
 def values_of(batches: list[dict[str, Any]]) -> list[float]:
@@ -161,7 +162,7 @@ def test_reasons_do_not_quote_foreign_texts(tmp_path: Path, silent: None, text: 
         "compose": [Compose([Lambda(lambda x: x), Compose([Read()], log_stats=True)])],
         "one of": [OneOf([Read()])],
     }[nesting]
-    dataset = AccountedDataset(items_of(folder_of(tmp_path, [text])), Compose(steps, log_stats=True))
+    dataset = FaultTolerantDataset(items_of(folder_of(tmp_path, [text])), Compose(steps, log_stats=True))
     assert dataset[0] == Rejection(str(tmp_path / "00"), reason)
 
 
@@ -170,13 +171,13 @@ def test_later_transforms_are_named(tmp_path: Path) -> None:
         def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
             raise IndexError(SECRET)
 
-    dataset = AccountedDataset(items_of(folder_of(tmp_path, ["2"])), [Read(), Fold()])
+    dataset = FaultTolerantDataset(items_of(folder_of(tmp_path, ["2"])), [Read(), Fold()])
     assert dataset[0] == Rejection(str(tmp_path / "00"), "IndexError in Fold")
 
     def unfold(item: dict[str, Any]) -> dict[str, Any]:
         raise IndexError(SECRET)
 
-    dataset = AccountedDataset(items_of(tmp_path), [Read(), unfold])
+    dataset = FaultTolerantDataset(items_of(tmp_path), [Read(), unfold])
     assert dataset[0] == Rejection(str(tmp_path / "00"), "IndexError in unfold")
 
 
@@ -200,8 +201,8 @@ def test_a_sample_that_cannot_be_collated_is_rejected(tmp_path: Path, silent: No
             sample = super().__call__(item)
             return {**sample, "extra": {SECRET} if sample["patient"] == "p3" else 1.0}
 
-    dataset = AccountedDataset(items_of(folder_of(tmp_path, ["2", "3", "5"])), Odd())
-    loader = AccountedLoader(dataset, batch_size=3, num_workers=0)
+    dataset = FaultTolerantDataset(items_of(folder_of(tmp_path, ["2", "3", "5"])), Odd())
+    loader = FaultTolerantLoader(dataset, batch_size=3, num_workers=0)
     assert values_of(list(loader)) == [2, 5]
     assert loader.rejections == [Rejection(str(tmp_path / "01"), "TypeError in the collation")]
 
@@ -217,7 +218,7 @@ def test_items_that_are_known_to_be_unreadable_are_not_read(tmp_path: Path) -> N
         {"image": str(tmp_path / "b"), "unreadable": "a report", "set_aside": True},
         {"image": object(), "path": "c", "unreadable": "x"},
     ]
-    loader = AccountedLoader(AccountedDataset(items, Read()), batch_size=2, num_workers=0)
+    loader = FaultTolerantLoader(FaultTolerantDataset(items, Read()), batch_size=2, num_workers=0)
     assert list(loader) == []
     assert loader.rejections == [
         Rejection(str(tmp_path / "a"), "broken link"),
@@ -227,7 +228,7 @@ def test_items_that_are_known_to_be_unreadable_are_not_read(tmp_path: Path) -> N
 
 
 def test_slices_and_subsets_account_too(tmp_path: Path) -> None:
-    dataset = AccountedDataset(items_of(folder_of(tmp_path, ["2", "typed", "5"])), Read())
+    dataset = FaultTolerantDataset(items_of(folder_of(tmp_path, ["2", "typed", "5"])), Read())
     subset = dataset[1:]
     assert isinstance(subset[0], Rejection)
     assert subset[1]["path"] == str(tmp_path / "02")
@@ -235,10 +236,10 @@ def test_slices_and_subsets_account_too(tmp_path: Path) -> None:
 
 def test_refused_arguments(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="argument data: item 1 must be a mapping with the key 'image'"):
-        AccountedDataset([{"image": "a"}, {"img": "b"}])
-    with pytest.raises(TypeError, match="argument dataset must be an AccountedDataset; got list"):
-        AccountedLoader([], batch_size=1, num_workers=0)  # type: ignore[arg-type]
-    dataset = AccountedDataset(items_of(folder_of(tmp_path, ["2"])), lambda item: [item])
+        FaultTolerantDataset([{"image": "a"}, {"img": "b"}])
+    with pytest.raises(TypeError, match="argument dataset must be an FaultTolerantDataset; got list"):
+        FaultTolerantLoader([], batch_size=1, num_workers=0)  # type: ignore[arg-type]
+    dataset = FaultTolerantDataset(items_of(folder_of(tmp_path, ["2"])), lambda item: [item])
     with pytest.raises(TypeError, match="one dict per item; got list"):
         dataset[0]
 

@@ -20,7 +20,7 @@ from monai.handlers import CheckpointLoader, CheckpointSaver, LrScheduleHandler,
 from monai.handlers.utils import from_engine
 from monai.transforms import Activationsd
 
-from seqnorm_monai.data.fault_tolerant import AccountedDataset, AccountedLoader
+from seqnorm_monai.data.fault_tolerant import FaultTolerantDataset, FaultTolerantLoader
 from seqnorm_monai.evaluation.multilabel import evaluate_multilabel
 from seqnorm_monai.handlers import EvaluationWriter, HistoryWriter, PredictionWriter
 from seqnorm_monai.handlers.predictions import UIDS
@@ -79,8 +79,9 @@ def items_of(folder: Path) -> list[dict[str, str]]:
 
 def predicting(
     folder: Path, net: torch.nn.Module, *, num_workers: int = 0, batch_size: int = 2, sigmoid: bool = True
-) -> tuple[SupervisedEvaluator, AccountedLoader]:
-    loader = AccountedLoader(AccountedDataset(items_of(folder), read), batch_size=batch_size, num_workers=num_workers)
+) -> tuple[SupervisedEvaluator, FaultTolerantLoader]:
+    dataset = FaultTolerantDataset(items_of(folder), read)
+    loader = FaultTolerantLoader(dataset, batch_size=batch_size, num_workers=num_workers)
     writer = PredictionWriter(folder.parent / "out", NAMES, root=folder, loader=loader)
     evaluator = SupervisedEvaluator(
         device=CPU,
@@ -149,7 +150,7 @@ def test_files_of_images_of_many_files(folder: Path, net: Net) -> None:
 
     aside = {"image": "r", "path": str(folder / "r"), "unreadable": "a report", "set_aside": True, "study": "1.4"}
     items = [item("a.dcm", "s1", "s2"), item("c.png", "s3", "s4"), item("b/3.dcm", "s5"), item("d.dcm", "s5"), aside]
-    loader = AccountedLoader(AccountedDataset(items, read), batch_size=2, num_workers=0)
+    loader = FaultTolerantLoader(FaultTolerantDataset(items, read), batch_size=2, num_workers=0)
     writer = PredictionWriter(folder.parent / "out", NAMES, root=folder, loader=loader)
     post = Activationsd(keys="pred", sigmoid=True)
     engine = SupervisedEvaluator(
@@ -184,7 +185,8 @@ def test_all_rejected(folder: Path, net: Net) -> None:
 
 
 def test_a_single_file_and_no_rejection(folder: Path, net: Net) -> None:
-    loader = AccountedLoader(AccountedDataset([{"image": str(folder / "a.dcm")}], read), batch_size=2, num_workers=0)
+    dataset = FaultTolerantDataset([{"image": str(folder / "a.dcm")}], read)
+    loader = FaultTolerantLoader(dataset, batch_size=2, num_workers=0)
     writer = PredictionWriter(folder / "out", NAMES, root=folder / "a.dcm", loader=loader)
     post = Activationsd(keys="pred", sigmoid=True)
     SupervisedEvaluator(
@@ -251,7 +253,7 @@ def test_prediction_writer_refuses(folder: Path, net: Net) -> None:
     evaluator, _ = predicting(folder, torch.nn.Linear(7, 2))
     with pytest.raises(ValueError, match=r"pred must have the shape \(3,\), one per class; got \(1, 2\)"):
         evaluator.run()
-    with pytest.raises(TypeError, match="argument loader must be an AccountedLoader; got list"):
+    with pytest.raises(TypeError, match="argument loader must be an FaultTolerantLoader; got list"):
         PredictionWriter(folder, NAMES, root=folder, loader=[])  # type: ignore[arg-type]
     writer = PredictionWriter(folder.parent / "out", NAMES, root=folder, loader=loader)
     evaluator = SupervisedEvaluator(
