@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from seqnorm_monai.attention.modules import layer_map
-from seqnorm_monai.images.slides.regions import CroppedImage, open_image, tiles
+from seqnorm_monai.images.slides.regions import CroppedImage, open_image
 from seqnorm_monai.networks.positions import create_positions
 from seqnorm_monai.streaming.forward import forward as streaming
 from seqnorm_monai.streaming.forward import stream_forward, tokenwise
+from seqnorm_monai.streaming.tiles import tiles
 from tests.makers.bundles import ROOT
 from tests.makers.compare import assert_close
 from tests.makers.images import NATIVE, PATCHES, image_of, relative, streamed_network
