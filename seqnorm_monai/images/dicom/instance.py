@@ -22,9 +22,8 @@ from seqnorm_monai.images.dicom.phase_attributes import (
     read_image_type,
     read_phase_values,
 )
-from seqnorm_monai.images.dicom.pixels.completeness import check_complete
 from seqnorm_monai.images.dicom.pixels.decode import read_cells, readable_syntax
-from seqnorm_monai.images.dicom.pixels.pixeldata import no_pixel_data
+from seqnorm_monai.images.dicom.pixels.fragments import check_complete, no_pixel_data
 from seqnorm_monai.images.dicom.silence import quiet_pydicom
 from seqnorm_monai.images.dicom.sop_classes import set_aside_kind
 
