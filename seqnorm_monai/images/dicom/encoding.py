@@ -12,8 +12,8 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from seqnorm_monai.images.dicom.errors import UnsupportedImageError
 from seqnorm_monai.images.dicom.header import Header
-from seqnorm_monai.images.dicom.pixels.decode import DECODE_KEYWORDS, PixelLayout, read_cells
 from seqnorm_monai.images.dicom.pixels.grayscale import Rescale
+from seqnorm_monai.images.dicom.pixels.layout import DECODE_KEYWORDS, PixelLayout, read_pixel_layout
 from seqnorm_monai.images.dicom.pixels.luts import LUT_KEYWORDS, read_modality
 from seqnorm_monai.images.dicom.pixels.palette import PALETTE_KEYWORDS
 
@@ -62,7 +62,7 @@ class Encoding:
 
 def read_encoding(header: Header) -> Encoding:
     """The encoding of a file with these attributes. Raises UnsupportedImageError for contradictory ones."""
-    layout = read_cells(header)
+    layout = read_pixel_layout(header)
     photometric = header.code("PhotometricInterpretation")
     samples = header.integer("SamplesPerPixel") or 1
     grayscale = samples == 1 and photometric in _GRAYSCALE

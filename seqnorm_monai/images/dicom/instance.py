@@ -22,8 +22,9 @@ from seqnorm_monai.images.dicom.phase_attributes import (
     read_image_type,
     read_phase_values,
 )
-from seqnorm_monai.images.dicom.pixels.decode import read_cells, readable_syntax
+from seqnorm_monai.images.dicom.pixels.decode import readable_syntax
 from seqnorm_monai.images.dicom.pixels.fragments import check_complete, no_pixel_data
+from seqnorm_monai.images.dicom.pixels.layout import read_pixel_layout
 from seqnorm_monai.images.dicom.silence import quiet_pydicom
 from seqnorm_monai.images.dicom.sop_classes import set_aside_kind
 
@@ -190,7 +191,7 @@ def _check_size(header: Header, frames: int) -> int:
     """Refuse sizes that the file cannot hold; return the number of channels of the decoded image."""
     if header.pixel_offset is None and header.integer("Rows") is None:
         raise no_pixel_data(header)
-    cells = read_cells(header)
+    cells = read_pixel_layout(header)
     samples = header.integer("SamplesPerPixel") or 1
     if samples not in (1, 3):
         raise UnsupportedImageError(header.path, f"SamplesPerPixel is {samples}, supported are 1 and 3")

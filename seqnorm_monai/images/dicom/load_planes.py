@@ -14,7 +14,7 @@ from seqnorm_monai.images.dicom.errors import DicomReadError, PixelDecodeError, 
 from seqnorm_monai.images.dicom.header import Header
 from seqnorm_monai.images.dicom.instance import Plane
 from seqnorm_monai.images.dicom.pixels.colour import colour_frame_bits, decode_colour
-from seqnorm_monai.images.dicom.pixels.decode import PixelLayout, StoredValues, decode_stored_values
+from seqnorm_monai.images.dicom.pixels.decode import decode_stored_values
 from seqnorm_monai.images.dicom.pixels.fragments import EncodedPixels, read_frames
 from seqnorm_monai.images.dicom.pixels.grayscale import (
     LookupTable,
@@ -24,6 +24,7 @@ from seqnorm_monai.images.dicom.pixels.grayscale import (
     padding_mask,
     presentation_values,
 )
+from seqnorm_monai.images.dicom.pixels.layout import PixelLayout, StoredValues
 from seqnorm_monai.images.dicom.pixels.luts import read_modality, read_padding, read_voi
 from seqnorm_monai.images.dicom.pixels.palette import apply_palette
 from seqnorm_monai.images.dicom.silence import quiet_pydicom

@@ -8,21 +8,24 @@ from pydicom.uid import UID, RLELossless
 
 from seqnorm_monai.images.dicom.errors import PixelDecodeError, UnsupportedImageError
 from seqnorm_monai.images.dicom.header import Header
-from seqnorm_monai.images.dicom.pixels.codestream import frame_info, has_end_marker, raw_codestream, rle_problem
+from seqnorm_monai.images.dicom.pixels.codestream import (
+    ContradictoryColourError,
+    frame_info,
+    has_component_transform,
+    has_end_marker,
+    jpeg_space,
+    raw_codestream,
+    rle_problem,
+)
 from seqnorm_monai.images.dicom.pixels.decode import (
     MAX_COMPRESSED_PIXELS,
-    PixelLayout,
     check_transfer_syntax,
     decode_stored_values,
     run_decoder,
 )
 from seqnorm_monai.images.dicom.pixels.decoders import HTJ2K_SYNTAXES, J2K_SYNTAXES
 from seqnorm_monai.images.dicom.pixels.fragments import EncodedPixels
-from seqnorm_monai.images.dicom.pixels.stream_colour import (
-    ContradictoryColourError,
-    has_component_transform,
-    jpeg_space,
-)
+from seqnorm_monai.images.dicom.pixels.layout import PixelLayout
 
 _SPACES = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
 # Y, Cb and Cr of PS3.3 section C.7.6.3.1.2 back to R, G and B

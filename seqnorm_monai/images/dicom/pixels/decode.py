@@ -1,8 +1,6 @@
-"""From encoded bytes to the stored values of a single-frame, single-sample image (PS3.5 section 8)."""
+"""From the encoded bytes of a frame to its stored values (PS3.5 section 8)."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -34,13 +32,12 @@ from seqnorm_monai.images.dicom.pixels.decoders import (
     decode_frame,
     has_imagecodecs,
 )
-from seqnorm_monai.images.dicom.pixels.fragments import EncodedPixels, refuse_float
-
-StoredValues = npt.NDArray[np.integer]
+from seqnorm_monai.images.dicom.pixels.fragments import EncodedPixels
+from seqnorm_monai.images.dicom.pixels.layout import PixelLayout, StoredValues
 
 # 16384 x 16384. A compressed frame of a few bytes can claim any size; no radiograph comes near this one.
 MAX_COMPRESSED_PIXELS = 2**28
-_ALLOCATED = (1, 8, 16, 32)
+_CELLS = (8, 16, 32)
 _READ = (
     *(ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian),
     *(*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *J2K_SYNTAXES, *HTJ2K_SYNTAXES, RLELossless),
@@ -53,75 +50,6 @@ _UNKNOWN_TO_PYDICOM = {
     "1.2.840.10008.1.2.8.1": "Deflated Image Frame Compression",
 }
 _LOSSLESS = (JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless, HTJ2KLossless, HTJ2KLosslessRPCL)
-
-DECODE_KEYWORDS = (
-    "Rows",
-    "Columns",
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-    "NumberOfFrames",
-    "BitsAllocated",
-    "BitsStored",
-    "HighBit",
-    "PixelRepresentation",
-)
-
-
-@dataclass(frozen=True)
-class PixelLayout:
-    """The attributes of the Image Pixel module (PS3.3 section C.7.6.3) that describe the stored values."""
-
-    rows: int
-    columns: int
-    bits_allocated: int
-    bits_stored: int
-    high_bit: int
-    signed: bool
-
-    @property
-    def frame_bits(self) -> int:
-        """Of one sample for each pixel. Frames of single bits follow each other without padding."""
-        return self.rows * self.columns * self.bits_allocated
-
-    @property
-    def size(self) -> int:
-        """Bytes of the native encoding of one frame."""
-        return -(-self.frame_bits // 8)
-
-    @property
-    def stored_range(self) -> tuple[int, int]:
-        """The smallest and the largest value that can be stored."""
-        span = 1 << self.bits_stored
-        return (-span // 2, span // 2 - 1) if self.signed else (0, span - 1)
-
-
-def read_cells(header: Header) -> PixelLayout:
-    """How one sample of a frame is stored, whatever the number of frames and samples.
-
-    Raises UnsupportedImageError for missing or contradictory attributes.
-    """
-    if header.integer("BitsStored") is None:
-        # of floating-point pixels it is missing by right (PS3.3 section C.7.6.24)
-        refuse_float(header)
-    rows, columns, allocated, stored = (
-        _required(header, keyword) for keyword in ("Rows", "Columns", "BitsAllocated", "BitsStored")
-    )
-    representation = _required(header, "PixelRepresentation")
-    high_bit = header.integer("HighBit")
-    high_bit = stored - 1 if high_bit is None else high_bit
-    if not (rows and columns):
-        raise UnsupportedImageError(header.path, f"an image of {rows} rows and {columns} columns")
-    if allocated not in _ALLOCATED:
-        raise UnsupportedImageError(header.path, f"BitsAllocated {allocated}, supported are 1, 8, 16 and 32")
-    if not 1 <= stored <= allocated or not stored - 1 <= high_bit < allocated:
-        raise UnsupportedImageError(
-            header.path, f"BitsStored {stored} and HighBit {high_bit} do not fit BitsAllocated {allocated}"
-        )
-    if representation not in (0, 1):
-        raise UnsupportedImageError(header.path, f"PixelRepresentation {representation}, allowed are 0 and 1")
-    if allocated == 1 and (representation == 1 or not header.little_endian):
-        raise UnsupportedImageError(header.path, "single bits that are signed or in big endian words")
-    return PixelLayout(rows, columns, allocated, stored, high_bit, representation == 1)
 
 
 def decode_stored_values(header: Header, layout: PixelLayout, encoded: EncodedPixels) -> StoredValues:
@@ -164,13 +92,6 @@ def readable_syntax(header: Header) -> UID:
     raise UnsupportedImageError(header.path, what, "convert it to Explicit VR Little Endian")
 
 
-def _required(header: Header, keyword: str) -> int:
-    value = header.integer(keyword)
-    if value is None:
-        raise UnsupportedImageError(header.path, f"{keyword} is missing")
-    return value
-
-
 def _decode_native(encoded: EncodedPixels, layout: PixelLayout, little_endian: bool) -> StoredValues:
     data = encoded.data
     count = layout.rows * layout.columns
@@ -211,7 +132,7 @@ def _decode_compressed(header: Header, frame: bytes, layout: PixelLayout, transf
         words = run_decoder(header, frame, layout, transfer_syntax, layout.bits_allocated, layout.bits_allocated)
         return _significant_bits(words.view(f"u{words.itemsize}"), layout)
     info = _checked_info(header, frame, layout)
-    allocated = next(bits for bits in _ALLOCATED[1:] if info.precision <= bits)
+    allocated = next(bits for bits in _CELLS if info.precision <= bits)
     values = run_decoder(header, frame, layout, transfer_syntax, allocated, info.precision)
     low, high = layout.stored_range
     if values.min() < low or values.max() > high:

@@ -28,7 +28,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from seqnorm_monai.images.dicom.pixels.stream_colour import libjpeg_takes_for_ybr
+from seqnorm_monai.images.dicom.pixels.codestream import libjpeg_takes_for_ybr
 from seqnorm_monai.images.dicom.silence import quiet_pydicom
 
 # without those of part 2, whose transforms between components no decoder here knows
