@@ -23,7 +23,7 @@ from pydicom.uid import (
 
 from seqnorm_monai.images.dicom.errors import PixelDecodeError, UnsupportedImageError
 from seqnorm_monai.images.dicom.header import Header
-from seqnorm_monai.images.dicom.pixels.codestream import FrameInfo, frame_info, has_end_marker, rle_problem
+from seqnorm_monai.images.dicom.pixels.codestream import frame_info, has_end_marker, rle_problem
 from seqnorm_monai.images.dicom.pixels.decoders import (
     HTJ2K_SYNTAXES,
     J2K_SYNTAXES,
@@ -36,7 +36,7 @@ from seqnorm_monai.images.dicom.pixels.fragments import EncodedPixels
 from seqnorm_monai.images.dicom.pixels.layout import PixelLayout, StoredValues
 
 # 16384 x 16384. A compressed frame of a few bytes can claim any size; no radiograph comes near this one.
-MAX_COMPRESSED_PIXELS = 2**28
+_MAX_COMPRESSED_PIXELS = 2**28
 _CELLS = (8, 16, 32)
 _READ = (
     *(ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian),
@@ -119,21 +119,10 @@ def _significant_bits(words: npt.NDArray[np.unsignedinteger], layout: PixelLayou
 def _decode_compressed(header: Header, frame: bytes, layout: PixelLayout, transfer_syntax: UID) -> StoredValues:
     if layout.bits_allocated == 1:
         raise UnsupportedImageError(header.path, f"single bits under the transfer syntax {transfer_syntax.name}")
-    if layout.rows * layout.columns > MAX_COMPRESSED_PIXELS:
-        raise UnsupportedImageError(
-            header.path, f"{layout.rows} x {layout.columns} compressed pixels, at most {MAX_COMPRESSED_PIXELS} are read"
-        )
+    precision = check_stream(header, frame, layout, transfer_syntax)
+    values = run_decoder(header, frame, layout, transfer_syntax, precision)
     if transfer_syntax == RLELossless:
-        # Each byte of a PackBits run yields at most 64 (PS3.5 section G.3).
-        if layout.size > 64 * len(frame):
-            raise PixelDecodeError(header.path, "too few compressed bytes for an image of this size")
-        if problem := rle_problem(frame, layout.bits_allocated // 8):
-            raise PixelDecodeError(header.path, f"a damaged RLE frame: {problem}")
-        words = run_decoder(header, frame, layout, transfer_syntax, layout.bits_allocated, layout.bits_allocated)
-        return _significant_bits(words.view(f"u{words.itemsize}"), layout)
-    info = _checked_info(header, frame, layout)
-    allocated = next(bits for bits in _CELLS if info.precision <= bits)
-    values = run_decoder(header, frame, layout, transfer_syntax, allocated, info.precision)
+        return _significant_bits(values.view(f"u{values.itemsize}"), layout)
     low, high = layout.stored_range
     if values.min() < low or values.max() > high:
         if transfer_syntax in _LOSSLESS:
@@ -143,12 +132,29 @@ def _decode_compressed(header: Header, frame: bytes, layout: PixelLayout, transf
     return values
 
 
-def _checked_info(header: Header, frame: bytes, layout: PixelLayout) -> FrameInfo:
+def check_stream(header: Header, frame: bytes, layout: PixelLayout, transfer_syntax: UID, samples: int = 1) -> int:
+    """Bits per sample of a compressed frame whose size, samples and end are those that its header asks for.
+
+    Before a decoder is asked, and allocates what the stream claims. Raises PixelDecodeError or UnsupportedImageError.
+    """
+    if layout.rows * layout.columns > _MAX_COMPRESSED_PIXELS:
+        raise UnsupportedImageError(
+            header.path,
+            f"{layout.rows} x {layout.columns} compressed pixels, at most {_MAX_COMPRESSED_PIXELS} are read",
+        )
+    if transfer_syntax == RLELossless:
+        # Each byte of a PackBits run yields at most 64 (PS3.5 section G.3).
+        if layout.size * samples > 64 * len(frame):
+            raise PixelDecodeError(header.path, "too few compressed bytes for an image of this size")
+        if problem := rle_problem(frame, samples * layout.bits_allocated // 8):
+            raise PixelDecodeError(header.path, f"a damaged RLE frame: {problem}")
+        return layout.bits_allocated
     info = frame_info(frame)
     if info is None or not 1 <= info.precision <= 32:
         raise PixelDecodeError(header.path, "the compressed pixel data do not start with a JPEG or JPEG 2000 header")
-    if info.components != 1:
-        raise UnsupportedImageError(header.path, f"{info.components} colour components under a grayscale header")
+    if info.components != samples:
+        kind = "grayscale" if samples == 1 else "colour"
+        raise UnsupportedImageError(header.path, f"{info.components} colour components under a {kind} header")
     # T.81 section B.2.2: 0 lines, their number follows in a DNL segment.
     if info.columns != layout.columns or info.rows not in (layout.rows, 0):
         raise PixelDecodeError(
@@ -157,22 +163,15 @@ def _checked_info(header: Header, frame: bytes, layout: PixelLayout) -> FrameInf
         )
     if not has_end_marker(frame):
         raise PixelDecodeError(header.path, "the compressed pixel data are cut off: no end marker")
-    return info
+    return info.precision
 
 
 def run_decoder(
-    header: Header,
-    frame: bytes,
-    layout: PixelLayout,
-    transfer_syntax: UID,
-    bits_allocated: int,
-    precision: int,
-    samples: int = 1,
+    header: Header, frame: bytes, layout: PixelLayout, transfer_syntax: UID, precision: int, samples: int = 1
 ) -> StoredValues:
-    """`decode_frame`, whose failure becomes a PixelDecodeError of the file."""
-    expected = FrameFormat(
-        transfer_syntax, layout.rows, layout.columns, bits_allocated, precision, layout.signed, samples
-    )
+    """`decode_frame` into the smallest cells that hold `precision`; its failure is a PixelDecodeError of the file."""
+    bits = next(bits for bits in _CELLS if precision <= bits)
+    expected = FrameFormat(transfer_syntax, layout.rows, layout.columns, bits, precision, layout.signed, samples)
     try:
         return decode_frame(frame, expected)
     except NoDecoderError as error:
