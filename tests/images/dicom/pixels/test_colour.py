@@ -250,7 +250,7 @@ def test_lossless(
 
 
 def test_rle_of_lying_headers(tmp_path: Path) -> None:
-    """Samples that do not fill their cells, cells of another size, and pixels that so few bytes could hold of grey only."""
+    """Samples that do not fill their cells, cells of another size, and pixels that these bytes hold of grey only."""
     drawn = colours(16)
     for attributes, reason in (
         ({"bits": 12}, "16 bits, BitsStored is 12"),
