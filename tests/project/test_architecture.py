@@ -55,8 +55,7 @@ DICOM_FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "silence", "geometry"),
     ("header",),
     ("open", "sop_classes", "phase_attributes", "pixels"),
-    ("functional_groups", "rule_attributes", "encoding", "dicomdir", "write"),
-    ("plane",),
+    ("functional_groups", "encoding", "dicomdir", "write"),
     ("instance", "load_planes", "stacks"),
     ("scan", "phases", "volume"),
     ("series",),
@@ -214,19 +213,32 @@ def test_top_level_is_the_fixed_one() -> None:
 
 
 def test_tree_in_the_readme_is_true() -> None:
-    """Every module and every bundle stands in the drawing, and nothing that does not exist does."""
+    """Each folder of the package stands in the drawing, with the first sentence of its docstring."""
     text = (ROOT / "README.md").read_text()
     drawing = re.search(r"## The tree\n+```\n(.*?)```", text, re.S).group(1)
-    for name in {module_of(path) for path in MODULES} - {"__init__"}:
-        assert re.search(rf"\b{name}(\.py|/)", drawing), f"{name} is not in the drawing"
+    drawn: dict[str, str] = {}
+    parents: list[str] = []
+    for line in drawing.splitlines():
+        indent, name, says = re.fullmatch(r"( *)(\S+)/ +(.*)", line).groups()
+        parents = [*parents[: len(indent) // 2], name]
+        drawn["/".join(parents)] = says
+    for path in MODULES:
+        folder = path.parent.relative_to(ROOT).as_posix()
+        if path.name == "__init__.py" and folder != "seqnorm_monai":
+            sentence = ast.get_docstring(ast.parse(path.read_text())).split("\n")[0].rstrip(".")
+            says = drawn.pop(folder)
+            assert says[0].lower() + says[1:] == sentence[0].lower() + sentence[1:] or says == sentence, folder
+    assert set(drawn) == {"seqnorm_monai", "bundles", "scripts", "scripts/results", "tests"}
+
+
+def test_readme_stays_short_and_its_links_lead_somewhere() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert text.count("\n") <= 150
     for bundle in (ROOT / "bundles").iterdir():
-        assert f"{bundle.name}/" in drawing
-    for script in (ROOT / "scripts").glob("*"):
-        if script.is_file() and script.name != "common.sh":
-            assert script.name in drawing, f"{script.name} is not in the drawing"
-    drawn = re.findall(r"[\w/.-]+\.(?:py|sh|toml|txt|md)\b", drawing)
-    for name in drawn:
-        assert list(ROOT.glob(name)) or list(ROOT.glob(f"*/{name}")), f"{name} does not exist"
+        assert f"(bundles/{bundle.name}/docs/README.md)" in text
+    for page in [ROOT / "README.md", *PACKAGE.rglob("README.md"), ROOT / "scripts/results/README.md"]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page}: {target}"
 
 
 def test_files_and_functions_stay_small() -> None:

@@ -1,4 +1,4 @@
-"""DICOM studies and series as arrays, and DICOM files out of arrays.
+"""DICOM studies and series: headers, series, geometry; DICOM files out of arrays.
 
 `read_studies` groups files to volumes, `read_volumes` decodes them, `write_radiograph` makes sample data. Every refusal
 is a `DicomReadError` that names file or series and the reason.
