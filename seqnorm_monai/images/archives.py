@@ -75,20 +75,20 @@ def unpack(path: str | os.PathLike[str], folder: Path, limits: ArchiveLimits) ->
     """
     with _opened(path, limits) as archive:
         folder.mkdir()
-        account = _Account(limits, shutil.disk_usage(folder).free // 2, os.path.getsize(path))
+        budget = _Budget(limits, shutil.disk_usage(folder).free // 2, os.path.getsize(path))
         for position, info in enumerate(archive.infolist()):
             name = info.filename.replace("\\", "/")
             if name.endswith("/"):
                 continue
             name = str(PurePosixPath(name))
             reason = "too many members in the archive" if position >= limits.members else _refusal(name, info)
-            reason = reason or account.add(name, info)
+            reason = reason or budget.add(name, info)
             target = folder.joinpath(*PurePosixPath(name).parts) if not reason else folder
             reason = reason or _write(archive, info, target)
             yield Member(name, reason=reason) if reason else Member(name, target)
 
 
-class _Account:
+class _Budget:
     """How much of an archive's limits is used."""
 
     def __init__(self, limits: ArchiveLimits, disk_bytes: int, archive_bytes: int) -> None:

@@ -24,7 +24,7 @@ def files_below(top: str, excluded: Callable[[str], bool] = lambda path: False) 
     return found
 
 
-def why_unreadable(path: str) -> str | None:
+def unreadable_reason(path: str) -> str | None:
     """What keeps a reader from opening the file at `path`, None if nothing does."""
     try:
         mode = os.stat(path).st_mode
@@ -57,5 +57,5 @@ def _walk(
             if os.path.isdir(path):
                 (links if os.path.islink(path) else pending).append(path)
             else:
-                found[path] = why_unreadable(path)
+                found[path] = unreadable_reason(path)
     return links

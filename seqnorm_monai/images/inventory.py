@@ -10,7 +10,7 @@ from pathlib import Path
 
 from monai.data import MetaTensor
 
-from seqnorm_monai.images.dicom.series import Series, StudyReport, read_studies
+from seqnorm_monai.images.dicom.series import ScannedStudies, Series, read_studies
 from seqnorm_monai.images.dicom.volume import load_volume
 from seqnorm_monai.images.errors import ImageReadError
 from seqnorm_monai.images.nifti import NiftiVolume, is_nifti, load_nifti, read_nifti, voxel_file
@@ -120,7 +120,7 @@ def check_pixels(listing: Listing) -> None:
             listing.reject(entry, error)
 
 
-def _add_dicom(listing: Listing, report: StudyReport) -> None:
+def _add_dicom(listing: Listing, report: ScannedStudies) -> None:
     """Studies in the order of their UIDs; in each the series by SeriesNumber, then by UID."""
     rejected: dict[tuple[str, str], list[FileRecord]] = {}
     for record in report.files:

@@ -13,7 +13,7 @@ from types import TracebackType
 from seqnorm_monai.images.archives import DEFAULT_LIMITS, ArchiveLimits, is_archive, unpack
 from seqnorm_monai.images.dicom.dicomdir import is_directory_file, read_references
 from seqnorm_monai.images.dicom.errors import UnreadableFileError
-from seqnorm_monai.images.folders import files_below, why_unreadable
+from seqnorm_monai.images.folders import files_below, unreadable_reason
 from seqnorm_monai.images.records import FileRecord
 
 _DIRECTORY = "the directory of a medium"
@@ -107,7 +107,7 @@ class Sources:
         references = read_references(path)
         self.refuse(path.name, _DIRECTORY, status="set_aside")
         for reference in references:
-            reason = reference.reason if reference.path is None else why_unreadable(os.fspath(reference.path))
+            reason = reference.reason if reference.path is None else unreadable_reason(os.fspath(reference.path))
             if reason:
                 self.refuse(reference.name, reason)
             else:
@@ -148,7 +148,7 @@ def _fill(sources: Sources, top: str, given: str | os.PathLike[str], exclude: Se
         return
     if not os.path.lexists(top):
         raise UnreadableFileError(given, "no such file or folder")
-    reason = why_unreadable(top)
+    reason = unreadable_reason(top)
     if reason is not None:
         raise UnreadableFileError(given, reason)
     path = Path(top)

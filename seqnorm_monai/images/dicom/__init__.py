@@ -17,7 +17,7 @@ from seqnorm_monai.images.dicom.errors import (
     find_read_error,
 )
 from seqnorm_monai.images.dicom.radiograph import Radiograph, read_radiograph
-from seqnorm_monai.images.dicom.series import Series, StudyReport, read_studies
+from seqnorm_monai.images.dicom.series import ScannedStudies, Series, read_studies
 from seqnorm_monai.images.dicom.volume import Volume, load_volume
 from seqnorm_monai.images.dicom.write import RadiographHeader, write_radiograph, write_radiograph_jpeg
 
@@ -29,9 +29,9 @@ __all__ = [
     "PixelDecodeError",
     "Radiograph",
     "RadiographHeader",
+    "ScannedStudies",
     "Series",
     "SeriesError",
-    "StudyReport",
     "UnreadableFileError",
     "UnsupportedImageError",
     "Volume",

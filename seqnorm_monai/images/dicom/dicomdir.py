@@ -13,7 +13,7 @@ from pydicom.uid import MediaStorageDirectoryStorage
 from seqnorm_monai.images.dicom.errors import DicomReadError, UnreadableFileError
 from seqnorm_monai.images.dicom.header import Header
 from seqnorm_monai.images.dicom.open import read_header
-from seqnorm_monai.images.dicom.silence import quiet_pydicom
+from seqnorm_monai.images.dicom.silence import pydicom_silenced
 
 _RECORDS = "DirectoryRecordSequence"
 # Bytes at the start of a file in which its SOP class stands.
@@ -67,7 +67,7 @@ def read_references(path: str | os.PathLike[str]) -> list[Reference]:
 
 def _records(path: Path) -> list[Header]:
     try:
-        with quiet_pydicom():
+        with pydicom_silenced():
             dataset = pydicom.dcmread(path, specific_tags=[_RECORDS])
             value = dataset.get(_RECORDS)
             items = list(value) if isinstance(value, Sequence) else None

@@ -11,7 +11,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from seqnorm_monai.images.dicom.errors import UnsupportedImageError
 from seqnorm_monai.images.dicom.header import Header
-from seqnorm_monai.images.dicom.pixels.decode import PixelLayout, read_cells
+from seqnorm_monai.images.dicom.pixels.decode import PixelLayout
 from seqnorm_monai.images.dicom.pixels.grayscale import Rescale
 from seqnorm_monai.images.dicom.pixels.luts import read_modality
 
@@ -40,8 +40,11 @@ class Encoding:
         return Header(path, Dataset(), True, self.transfer_syntax, "", self.pixel_offset)
 
 
-def read_encoding(header: Header) -> Encoding | None:
-    """None for what needs the header again: colour, palettes, lookup tables, big endian and deflated data sets."""
+def read_encoding(header: Header, layout: PixelLayout) -> Encoding | None:
+    """None for what needs the header again: colour, palettes, lookup tables, big endian and deflated data sets.
+
+    `layout` is that of `read_cells`.
+    """
     photometric = header.code("PhotometricInterpretation")
     if (
         photometric not in ("MONOCHROME1", "MONOCHROME2")
@@ -51,14 +54,13 @@ def read_encoding(header: Header) -> Encoding | None:
         or header.transfer_syntax == DeflatedExplicitVRLittleEndian
     ):
         return None
-    layout = read_cells(header)
     modality = read_modality(header, signed=layout.signed)
     if not isinstance(modality, Rescale):
         return None
     status = os.stat(header.path)
     return Encoding(
         layout=layout,
-        frames=header.integer("NumberOfFrames") or 1,
+        frames=header.frames(),
         inverted=photometric == "MONOCHROME1",
         rescale=modality,
         transfer_syntax=header.transfer_syntax,

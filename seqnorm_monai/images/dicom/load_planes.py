@@ -12,7 +12,6 @@ import numpy.typing as npt
 from seqnorm_monai.images.dicom.encoding import Encoding
 from seqnorm_monai.images.dicom.errors import DicomReadError, PixelDecodeError, UnsupportedImageError
 from seqnorm_monai.images.dicom.header import Header
-from seqnorm_monai.images.dicom.instance import Plane
 from seqnorm_monai.images.dicom.open import read_header
 from seqnorm_monai.images.dicom.pixels.colour import colour_frame_bits, decode_colour
 from seqnorm_monai.images.dicom.pixels.decode import DECODE_KEYWORDS, PixelLayout, decode_stored_values, read_cells
@@ -21,7 +20,8 @@ from seqnorm_monai.images.dicom.pixels.grayscale import LookupTable, Rescale, mo
 from seqnorm_monai.images.dicom.pixels.luts import LUT_KEYWORDS, read_modality
 from seqnorm_monai.images.dicom.pixels.palette import PALETTE_KEYWORDS, apply_palette
 from seqnorm_monai.images.dicom.pixels.pixeldata import EncodedPixels
-from seqnorm_monai.images.dicom.silence import quiet_pydicom
+from seqnorm_monai.images.dicom.plane import Plane
+from seqnorm_monai.images.dicom.silence import pydicom_silenced
 
 _KEYWORDS = (*DECODE_KEYWORDS, *LUT_KEYWORDS, *PALETTE_KEYWORDS, "PlanarConfiguration", "SOPInstanceUID")
 # Integers up to this magnitude are exact in float32.
@@ -42,7 +42,7 @@ def load_planes(planes: Sequence[Plane]) -> Pixels:
     shape = (first.rows, first.columns, *([first.channels] if first.channels > 1 else []))
     # empty pages: the memory is taken as the slices come
     pixels = np.empty((len(planes), *shape), np.float32)
-    with quiet_pydicom():
+    with pydicom_silenced():
         for path, members in by_file.items():
             for index, values in _decoded(path, members):
                 if values.shape != shape:
@@ -82,7 +82,7 @@ def _by_header(path: Path, members: list[tuple[int, Plane]]) -> Iterator[tuple[i
     header = read_header(path, _KEYWORDS)
     plane = members[0][1]
     layout = read_cells(header)
-    if (layout.rows, layout.columns, header.text("SOPInstanceUID")) != (
+    if (layout.rows, layout.columns, header.identifier("SOPInstanceUID")) != (
         plane.rows,
         plane.columns,
         plane.sop_instance_uid,
@@ -90,7 +90,7 @@ def _by_header(path: Path, members: list[tuple[int, Plane]]) -> Iterator[tuple[i
         raise UnsupportedImageError(path, "the file changed since it was scanned", "read the study again")
     colour = (header.integer("SamplesPerPixel") or 1) == 3
     frame_bits = colour_frame_bits(header, layout) if colour else layout.frame_bits
-    frames = header.integer("NumberOfFrames") or 1
+    frames = header.frames()
     encoded = read_frames(header, frame_bits, frames, [plane.frame for _, plane in members])
     for index, plane in members:
         yield index, _values(header, layout, encoded.pop(plane.frame), plane)

@@ -21,7 +21,7 @@ from seqnorm_monai.images.dicom.pixels.grayscale import (
     presentation_values,
 )
 from seqnorm_monai.images.dicom.pixels.luts import LUT_KEYWORDS, read_modality, read_padding, read_voi
-from seqnorm_monai.images.dicom.silence import quiet_pydicom
+from seqnorm_monai.images.dicom.silence import pydicom_silenced
 
 # In the order of trust: PixelSpacing may be calibrated to the patient, the others are at the detector or the film.
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
@@ -83,7 +83,7 @@ def read_radiograph(
 
     Raises a subclass of DicomReadError.
     """
-    with quiet_pydicom():
+    with pydicom_silenced():
         header = read_header(path, _KEYWORDS)
         layout = read_layout(header)
         _check_modality(header, modalities)

@@ -12,8 +12,8 @@ from monai.data import MetaTensor
 from monai.utils import MetaKeys, SpaceKeys
 from monai.utils.misc import ImageMetaKey
 
-from seqnorm_monai.images.dicom.instance import Plane
 from seqnorm_monai.images.dicom.load_planes import load_planes
+from seqnorm_monai.images.dicom.plane import Plane
 
 Affine = tuple[tuple[float, ...], ...]
 

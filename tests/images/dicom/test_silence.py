@@ -9,7 +9,7 @@ import warnings
 
 import pytest
 
-from seqnorm_monai.images.dicom.silence import quiet_pydicom
+from seqnorm_monai.images.dicom.silence import pydicom_silenced
 
 LOGGER = logging.getLogger("pydicom")
 
@@ -25,9 +25,9 @@ def is_quiet() -> bool:
 
 def test_inside_and_after() -> None:
     before = state()
-    with pytest.raises(KeyError), quiet_pydicom():
+    with pytest.raises(KeyError), pydicom_silenced():
         assert is_quiet()
-        with quiet_pydicom():
+        with pydicom_silenced():
             assert is_quiet()
         assert is_quiet()
         raise KeyError
@@ -43,13 +43,13 @@ def test_threads_overlap() -> None:
     found = []
 
     def second() -> None:
-        with quiet_pydicom():
+        with pydicom_silenced():
             entered.set()
             assert left.wait(10)
             found.append(is_quiet())
 
     thread = threading.Thread(target=second)
-    with quiet_pydicom():
+    with pydicom_silenced():
         thread.start()
         assert entered.wait(10)
     left.set()
@@ -65,7 +65,7 @@ def test_a_fork_while_another_thread_is_inside() -> None:
     entered, leave = threading.Event(), threading.Event()
 
     def other() -> None:
-        with quiet_pydicom():
+        with pydicom_silenced():
             entered.set()
             leave.wait(10)
 
@@ -76,7 +76,7 @@ def test_a_fork_while_another_thread_is_inside() -> None:
         warnings.simplefilter("ignore")
         child = os.fork()
     if child == 0:
-        with quiet_pydicom():
+        with pydicom_silenced():
             quiet = not LOGGER.isEnabledFor(logging.CRITICAL)
         os._exit(0 if quiet and LOGGER.level == before[0] else 1)
     leave.set()
