@@ -17,6 +17,8 @@ from tests.makers.bundles import ROOT
 
 PACKAGE = ROOT / "seqnorm_monai"
 
+# what everything in images/ stands on
+GROUND = ("images.errors", "images.machine_errors", "images.records", "images.image_array")
 # What a room may import of the package, beside itself. A module's own rule is the one with the longest name that its
 # name starts with; a name allows all that starts with it.
 ALLOWED: dict[str, tuple[str, ...]] = {
@@ -30,34 +32,38 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "handlers": ("data", "evaluation", "images.records", "atomic_files"),
     "benchmarking": ("attention", "networks", "streaming", "data", "images", "atomic_files", "__version__"),
     # the formats do not know each other
-    **dict.fromkeys((f"images.{name}" for name in ("errors", "records", "image_array", "folders", "rules")), ()),
-    "images.dicom": ("images.errors", "images.records", "images.image_array", "atomic_files"),
-    "images.nifti": ("images.errors", "images.image_array"),
+    "images.errors": (),
+    "images.machine_errors": (),
+    "images.records": (),
+    "images.image_array": (),
+    "images.rules": (),
+    "images.folders": ("images.machine_errors",),
+    "images.dicom": (*GROUND, "atomic_files"),
+    "images.nifti": GROUND,
     "images.slides": (),
-    "images.archives": ("images.errors", "images.dicom.errors"),
-    "images.sources": ("images.archives", "images.dicom", "images.folders", "images.records", "images.errors"),
-    "images.rows": ("images.dicom", "images.nifti", "images.image_array", "images.records"),
+    "images.archives": (*GROUND, "images.dicom.errors"),
+    "images.sources": (*GROUND, "images.archives", "images.dicom", "images.folders"),
+    "images.rows": (*GROUND, "images.dicom", "images.nifti"),
     "images.inventory": (
-        *("images.dicom", "images.nifti", "images.errors", "images.image_array", "images.records"),
+        *(*GROUND, "images.dicom", "images.nifti"),
         *("images.rows", "images.rules", "images.sources"),
     ),
-    "images.study_image": (
-        *("images.errors", "images.image_array", "images.inventory", "images.records", "images.rules"),
-        "images.sources",
-    ),
-    "images.export": ("images.errors", "images.image_array", "images.inventory", "images.rows", "atomic_files"),
-    "images.terminal_table": ("images.inventory", "images.records", "images.rows", "atomic_files"),
+    "images.study_image": (*GROUND, "images.inventory", "images.rules", "images.sources"),
+    "images.export": (*GROUND, "images.inventory", "images.rows", "atomic_files"),
+    "images.terminal_table": (*GROUND, "images.inventory", "images.rows", "atomic_files"),
     "images.__main__": ("images",),
     "images": ("images.errors",),
 }
 # Inside images/dicom: the floors from the ground up; a module imports from its own floor and from those below.
 DICOM_FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "silence", "geometry"),
+    ("errors", "silence", "geometry", "identifiers", "processes"),
     ("header",),
     ("open", "sop_classes", "phase_attributes", "pixels"),
-    ("functional_groups", "encoding", "dicomdir", "write"),
+    ("functional_groups", "rule_attributes", "encoding", "dicomdir", "write"),
+    ("plane",),
     ("instance", "load_planes", "stacks"),
-    ("scan", "phases", "volume"),
+    ("copies", "phases", "volume"),
+    ("scan",),
     ("series",),
     ("__init__",),
 )
