@@ -139,9 +139,8 @@ def _condition(where: str, keyword: str, value: object) -> Condition:
     if isinstance(value, list):
         condition = tuple(_scalar(where, element) for element in value)
         if _is_range(condition) and condition[0] > condition[1]:
-            raise SelectionRuleError(
-                f"{where}: a range from {condition[0]:g} to {condition[1]:g}, the smaller end first"
-            )
+            ends = f"{condition[0]:g} to {condition[1]:g}"
+            raise SelectionRuleError(f"{where}: a range from {ends} holds nothing, put the smaller end first")
         return condition
     return _scalar(where, value)
 

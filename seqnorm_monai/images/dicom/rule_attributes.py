@@ -44,7 +44,8 @@ def rule_attributes(header: Header) -> dict[str, object]:
         if raw is None:
             continue
         try:
-            text = decode_bytes(raw[1], encodings, TEXT_VR_DELIMS).strip(" \0")
+            with pydicom_silenced():
+                text = decode_bytes(raw[1], encodings, TEXT_VR_DELIMS).strip(" \0")
         # a text that is not in the character set which the file names
         except (UnicodeError, LookupError):
             text = header.text(keyword)
