@@ -12,10 +12,10 @@ import pytest
 
 from seqnorm_monai.images.dicom import PixelDecodeError, SeriesError
 from seqnorm_monai.images.dicom.series import StudyReport, read_studies
-from seqnorm_monai.images.dicom.volume import load_volume
 from seqnorm_monai.images.sources import SourceFile, open_sources
 from tests.images.dicom.references import by_itk, itk_order
 from tests.makers.bundles import SHARED
+from tests.makers.reading import load_volume
 from tests.makers.slice_files import Grid, item, random_values, write_classic, write_enhanced
 from tests.makers.studies import SECRETS, SERIES, STUDY
 

@@ -17,7 +17,8 @@ from pydicom.uid import CTImageStorage, EnhancedMRImageStorage, ExplicitVRLittle
 from pydicom.valuerep import DSfloat
 
 from seqnorm_monai.images.dicom.series import StudyReport, read_studies
-from seqnorm_monai.images.dicom.volume import Volume, load_volume
+from seqnorm_monai.images.dicom.volume import Volume
+from tests.makers.reading import load_volume
 
 SLOPE, STUDY = 2.0, "1.2.3.1"
 Attributes = Mapping[str, Any]

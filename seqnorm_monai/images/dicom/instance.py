@@ -10,7 +10,7 @@ from pathlib import Path
 from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.valuerep import TEXT_VR_DELIMS
 
-from seqnorm_monai.images.dicom.encoding import Encoding, read_encoding
+from seqnorm_monai.images.dicom.encoding import ENCODING_KEYWORDS, Encoding, read_encoding
 from seqnorm_monai.images.dicom.errors import DicomReadError, UnsupportedImageError
 from seqnorm_monai.images.dicom.functional_groups import FUNCTIONAL_GROUPS, read_frame_groups
 from seqnorm_monai.images.dicom.header import Header, is_uid
@@ -23,8 +23,7 @@ from seqnorm_monai.images.dicom.phase_attributes import (
     read_phase_values,
 )
 from seqnorm_monai.images.dicom.pixels.completeness import check_complete
-from seqnorm_monai.images.dicom.pixels.decode import DECODE_KEYWORDS, read_cells, readable_syntax
-from seqnorm_monai.images.dicom.pixels.luts import LUT_KEYWORDS
+from seqnorm_monai.images.dicom.pixels.decode import read_cells, readable_syntax
 from seqnorm_monai.images.dicom.pixels.pixeldata import no_pixel_data
 from seqnorm_monai.images.dicom.silence import quiet_pydicom
 from seqnorm_monai.images.dicom.sop_classes import set_aside_kind
@@ -51,13 +50,14 @@ RULE_KEYWORDS = (
 # Specific Character Set says how they are written.
 _CHARACTER_SET = "SpecificCharacterSet"
 _UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
-_GEOMETRY = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing")
+# In the order of trust: PixelSpacing may be calibrated to the patient, the others are at the detector or the film.
+_SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
+_GEOMETRY = ("ImagePositionPatient", "ImageOrientationPatient", *_SPACINGS)
 _KEYWORDS = (
     *_UIDS,
-    *LUT_KEYWORDS,
+    *ENCODING_KEYWORDS,
     _CHARACTER_SET,
     *_GEOMETRY,
-    *DECODE_KEYWORDS,
     *CLASSIC_KEYWORDS,
     *RULE_KEYWORDS,
     *FUNCTIONAL_GROUPS,
@@ -87,6 +87,7 @@ class Plane:
     thickness: float | None
     stack: str
     image_type: tuple[str, ...]
+    spacing_source: str = ""
     phase: Mapping[str, Value] = field(default_factory=dict)
     rescale: tuple[float, float] | None = None
     encoding: Encoding | None = None
@@ -169,7 +170,7 @@ def _planes(header: Header, name: str, sop: str, image_type: tuple[str, ...]) ->
     if groups is not None:
         return tuple(Plane(frame=index, **common, **group) for index, group in enumerate(groups))
     position = _numbers(header, "ImagePositionPatient", 3) if frames == 1 else None
-    spacing = _pair(header, "PixelSpacing") or _pair(header, "ImagerPixelSpacing")
+    spacing, spacing_source = _spacing(header)
     if position is not None and spacing is None and header.raw("PixelSpacing") is not None:
         # without it the slice would be no part of its stack
         raise header.unusable("PixelSpacing", "is not two positive numbers")
@@ -177,6 +178,7 @@ def _planes(header: Header, name: str, sop: str, image_type: tuple[str, ...]) ->
         "position": position,
         "orientation": _numbers(header, "ImageOrientationPatient", 6) if frames == 1 else None,
         "spacing": spacing,
+        "spacing_source": spacing_source,
         "thickness": _positive(header, "SliceThickness"),
         "stack": "",
         "image_type": image_type,
@@ -228,6 +230,14 @@ def _positive(header: Header, keyword: str) -> float | None:
     except UnsupportedImageError:
         return None
     return values[0] if len(values) == 1 and values[0] > 0 else None
+
+
+def _spacing(header: Header) -> tuple[tuple[float, float] | None, str]:
+    """The first usable spacing of PS3.3 section 10.7.1 and its keyword."""
+    for keyword in _SPACINGS:
+        if spacing := _pair(header, keyword):
+            return spacing, keyword
+    return None, ""
 
 
 def _pair(header: Header, keyword: str) -> tuple[float, float] | None:

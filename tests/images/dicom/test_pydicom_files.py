@@ -12,9 +12,9 @@ from pydicom.pixels import apply_color_lut, apply_modality_lut
 
 from seqnorm_monai.images.dicom import PixelDecodeError
 from seqnorm_monai.images.dicom.series import StudyReport, read_studies
-from seqnorm_monai.images.dicom.volume import load_volume
 from seqnorm_monai.images.sources import SourceFile
 from tests.images.dicom.references import by_itk
+from tests.makers.reading import load_volume
 
 FOLDER = Path(pydicom.__file__).parent / "data" / "test_files"
 FILES = sorted(path for path in FOLDER.iterdir() if path.is_file())

@@ -15,7 +15,7 @@ from pydicom import dcmread
 from pydicom.uid import CTImageStorage
 
 from seqnorm_monai.images.dicom.series import StudyReport
-from seqnorm_monai.images.dicom.volume import load_volume
+from tests.makers.reading import load_volume
 from tests.makers.series_files import (
     Grid,
     check_placed,

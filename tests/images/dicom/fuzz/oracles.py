@@ -16,10 +16,11 @@ from monai.data import MetaTensor
 from seqnorm_monai.images.dicom import DicomReadError
 from seqnorm_monai.images.dicom.series import read_studies
 from seqnorm_monai.images.dicom.silence import quiet_pydicom
-from seqnorm_monai.images.dicom.volume import Volume, load_volume
+from seqnorm_monai.images.dicom.volume import Volume
 from seqnorm_monai.images.nifti import NiftiVolume
 from seqnorm_monai.images.sources import SourceFile
 from tests.images.dicom.fuzz.reference import Frame, reference_frames
+from tests.makers.reading import load_volume
 
 # All that decides which values come out, and where they are.
 _DECISIVE = (
