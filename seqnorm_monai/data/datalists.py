@@ -2,7 +2,7 @@
 
     {"training": [{"image": "a/1.dcm", "label": ["Mass"], "patient": "17"}, ...], "validation": [...], "test": [...]}
 
-An image is a file, the folder of a series or study, a DICOMDIR, a ZIP archive or a member of one
+An image is a file, the folder of a series or study, a DICOMDIR, a ZIP archive, or a member or folder of one
 (`studies.zip/inner/1.dcm`); its path is relative to the folder of the JSON file. An empty `label` means that no class
 was found. Other keys of the file and of its items are left alone.
 """

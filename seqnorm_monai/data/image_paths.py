@@ -1,11 +1,12 @@
-"""What a path in a datalist or in a table may name: a file, a folder of one image, or a member of a ZIP archive."""
+"""What a path in a datalist or in a table may name: a file, a folder of one image, a member or folder of an archive."""
 
 import os
 import zipfile
 from collections.abc import Hashable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from seqnorm_monai.images.archives import is_archive
+from seqnorm_monai.images.machine_errors import raise_machine_error
 
 
 class ImagePaths:
@@ -23,7 +24,8 @@ class ImagePaths:
         """What is wrong with the image at the absolute `path`, beginning with the path; None if nothing is."""
         try:
             identity = self._identity(path)
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
+            raise_machine_error(error)
             return f"{path} does not exist"
         if identity is None:
             return f"{path} is neither a file nor a folder"
@@ -73,10 +75,13 @@ def archive_above(path: str) -> str | None:
     return None
 
 
-def _member_names(archive: str) -> list[str]:
+def _member_names(archive: str) -> set[str]:
+    """The members of an archive and the folders that they are in."""
     try:
         with zipfile.ZipFile(archive) as opened:
-            return [name.replace("\\", "/") for name in opened.namelist()]
-    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+            names = [PurePosixPath(name.replace("\\", "/")) for name in opened.namelist()]
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
+        raise_machine_error(error)
         # a damaged archive has no members; whoever opens it is told why
-        return []
+        return set()
+    return {str(path) for name in names for path in (name, *name.parents)}

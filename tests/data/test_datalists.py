@@ -177,12 +177,14 @@ def test_no_file_no_json_no_object(tmp_path: Path) -> None:
 
 def test_files_folders_archives_and_members(content: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "study" / "series").mkdir(parents=True)
-    (tmp_path / "DICOMDIR").write_bytes(b"")
-    named = ["study/series", "DICOMDIR", "studies.zip/inner/1.dcm", "studies.zip/2.dcm", "damaged.zip"]
+    (tmp_path / "study" / "DICOMDIR").write_bytes(b"")
+    named = ["study/series", "study/DICOMDIR", "studies.zip/2.dcm", "studies.zip/inner", "damaged.zip"]
     for item, image in zip(content["training"], named):
         item["image"] = image
     items = load_datalist(written(content, tmp_path), split="training", class_names=NAMES)
     assert [item["image"] for item in items[:5]] == [str(tmp_path / image) for image in named]
+    content["training"][3]["image"] = "studies.zip/inner/1.dcm"
+    assert load_datalist(written(content, tmp_path), split="training", class_names=NAMES)
 
 
 @pytest.mark.parametrize(
@@ -192,6 +194,7 @@ def test_files_folders_archives_and_members(content: dict[str, Any], tmp_path: P
         ("studies.zip/2.dcm", "link.zip/2.dcm", "stands already in training[0]"),
         ("test", "validation/../test", "stands already in training[0]"),
         ("studies.zip", "studies.zip/inner/1.dcm", "studies.zip, the image of training[0]; name one of them"),
+        ("studies.zip/inner", "studies.zip/inner/1.dcm", "inner, the image of training[0]; name one of them"),
     ],
 )
 def test_no_image_is_named_twice_as_a_part_or_by_a_link(
