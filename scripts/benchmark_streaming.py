@@ -26,9 +26,9 @@ import torch
 import torch.nn.functional as F
 
 from seqnorm_monai.benchmarking.environment import git_commit, hardware_name
-from seqnorm_monai.images.slides.regions import read_tile
 from seqnorm_monai.networks.vit import SeqNormViT, create_network
 from seqnorm_monai.streaming.forward import CHUNK_TOKENS, stream_forward
+from seqnorm_monai.streaming.tiles import read_tile
 from seqnorm_monai.streaming.training import stream_backward
 
 COLUMNS = (

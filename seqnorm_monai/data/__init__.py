@@ -1,11 +1,11 @@
-"""Arrays to training items: MONAI transforms that load, data sets, datalists, labels and splits."""
+"""Arrays to training items: loading transforms, data sets, caches, datalists, labels, splits by patient."""
 
 from seqnorm_monai.data.caching import CachedDataset
 from seqnorm_monai.data.datalists import DatalistError, load_datalist, write_datalist
 from seqnorm_monai.data.fault_tolerant import FaultTolerantDataset, FaultTolerantLoader
 from seqnorm_monai.data.items import find_images
-from seqnorm_monai.data.load import LoadStudy, LoadStudyd
-from seqnorm_monai.data.radiograph import LoadRadiograph, LoadRadiographd
+from seqnorm_monai.data.load import LoadRadiograph, LoadRadiographd, LoadStudy, LoadStudyd, load_image
+from seqnorm_monai.data.tensors import to_metatensor
 
 __all__ = [
     "CachedDataset",
@@ -18,5 +18,7 @@ __all__ = [
     "LoadStudyd",
     "find_images",
     "load_datalist",
+    "load_image",
+    "to_metatensor",
     "write_datalist",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 
-from seqnorm_monai.evaluation.multilabel import evaluate_multilabel, text_table, write_metrics
+from seqnorm_monai.evaluation import evaluate, text_table, write_metrics
 from seqnorm_monai.handlers.outputs import decollated, probabilities_of
 
 logger = logging.getLogger(__name__)
@@ -18,7 +18,7 @@ class EvaluationWriter:
     """`metrics.json` and `metrics.csv` of an evaluator's run, and the same as a dict in `engine.state.evaluation`.
 
     Gathers `pred` and `label` of the engine's output and `patient` of its batch, and evaluates them at the end: see
-    `evaluation.evaluate_multilabel` for numbers and errors. A short table is logged.
+    `seqnorm_monai.evaluation.evaluate` for numbers and errors. A short table is logged.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class EvaluationWriter:
         if not self._rows:
             raise ValueError("nothing to evaluate: the run gave no image")
         probabilities, labels, patients = zip(*self._rows, strict=True)
-        metrics = evaluate_multilabel(probabilities, labels, patients, self.class_names, **self._numbers)
+        metrics = evaluate(probabilities, labels, patients, self.class_names, **self._numbers)
         write_metrics(metrics, self.output_dir)
         engine.state.evaluation = metrics
         logger.info("evaluation in %s\n%s", self.output_dir, text_table(metrics))

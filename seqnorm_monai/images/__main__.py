@@ -6,15 +6,14 @@ Exit code 0 when FOLDER could be read, whatever was rejected in it; 2 when it, t
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from seqnorm_monai.images.dicom.errors import DicomReadError
+from seqnorm_monai.images.errors import ImageReadError
 from seqnorm_monai.images.export import write_nifti
-from seqnorm_monai.images.inventory import check_pixels, list_sources
+from seqnorm_monai.images.inventory import check_pixels, take_inventory
 from seqnorm_monai.images.rules import SelectionRuleError, read_rules
 from seqnorm_monai.images.sources import open_sources
 from seqnorm_monai.images.terminal_table import printable, table, write_json
@@ -31,11 +30,9 @@ Anterior or Posterior, Superior or Inferior. The JSON has the same rows and a re
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table, write what was asked for; the exit code."""
     options = _parser().parse_args(arguments)
-    # It warns of an optional package at every load.
-    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
     try:
         _run(options)
-    except (DicomReadError, SelectionRuleError) as error:
+    except (ImageReadError, SelectionRuleError) as error:
         return _fail(str(error))
     except BrokenPipeError:
         # the reader of the table (head, less) has seen enough; nothing may be flushed to it at exit
@@ -48,18 +45,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> None:
     rules = None if options.select is None else read_rules(options.select)
     with open_sources(options.folder) as sources:
-        listing = list_sources(sources, rules, all_matched=options.all_matched)
+        inventory = take_inventory(sources, rules, all_matched=options.all_matched)
         if options.nifti is not None:
-            written = write_nifti(listing, options.nifti)
+            written = write_nifti(inventory, options.nifti)
         elif options.check:
-            check_pixels(listing)
+            check_pixels(inventory)
     if options.json is not None:
         try:
-            write_json(listing, options.json)
+            write_json(inventory, options.json)
         except OSError as error:
             # not the name of the temporary file that takes its place
             raise OSError(error.errno, error.strerror, str(options.json)) from None
-    _show(table(listing))
+    _show(table(inventory))
     if options.nifti is not None:
         _show(f"\n{len(written)} NIfTI file{'' if len(written) == 1 else 's'} in {printable(str(options.nifti))}")
 

@@ -25,3 +25,23 @@ class ImageReadError(Exception):
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}" + (f" ({self.advice})" if self.advice else "")
+
+
+def find_read_error(exception: BaseException | None) -> ImageReadError | None:
+    """The `ImageReadError` (of DICOM or NIfTI) that led to `exception`, or None.
+
+    MONAI's `Compose` raises ``RuntimeError("applying transform ...")`` from the original error; this walks
+    ``__cause__`` and ``__context__`` back to it. A DataLoader with worker processes passes on the text of an
+    exception only: there the message still names file and reason, but nothing is left to find.
+    """
+    seen: set[int] = set()
+    waiting = [exception]
+    while waiting:
+        current = waiting.pop()
+        if current is None or id(current) in seen:
+            continue
+        if isinstance(current, ImageReadError):
+            return current
+        seen.add(id(current))
+        waiting += [current.__context__, current.__cause__]
+    return None

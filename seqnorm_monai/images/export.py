@@ -9,12 +9,12 @@ from typing import BinaryIO
 import nibabel
 import numpy as np
 import numpy.typing as npt
-from monai.data import MetaTensor
 
 from seqnorm_monai.atomic_files import replacing_bytes
 from seqnorm_monai.images.errors import ImageReadError
-from seqnorm_monai.images.inventory import Listing
-from seqnorm_monai.images.rows import Row
+from seqnorm_monai.images.image_array import ImageArray
+from seqnorm_monai.images.inventory import Inventory
+from seqnorm_monai.images.rows import SeriesRow
 
 # xform codes of nifti1.h: coordinates of the scanner, and others; 0 would make readers ignore the matrix.
 _SCANNER, _OTHER = 1, 2
@@ -28,28 +28,28 @@ _LEVEL = 6
 _ROUNDED = 0.01
 
 
-def write_nifti(listing: Listing, folder: Path) -> list[Path]:
-    """Write every entry into `folder`; one that cannot be read is rejected in the listing, and the others written.
+def write_nifti(inventory: Inventory, folder: Path) -> list[Path]:
+    """Write every entry into `folder`; one that cannot be read is rejected in the inventory, and the others written.
 
     The rows tell the name of their file. Raises OSError when the folder cannot be written.
     """
     written = []
-    for entry in list(listing.entries):
+    for entry in list(inventory.entries):
         try:
-            image = entry.load()
+            image = entry.read()
         except ImageReadError as error:
-            listing.reject(entry, error)
+            inventory.reject(entry, error)
             continue
         path = folder / file_name(entry.row)
         with replacing_bytes(path) as stream:
-            save_nifti(image, stream, placed=bool(entry.row.orientation))
-        listing.change(entry, nifti=path.name)
+            save_nifti(image, stream, placed=entry.row.affine is not None)
+        inventory.change(entry, nifti=path.name)
         written.append(path)
     return written
 
 
-def file_name(row: Row) -> str:
-    """``STUDY_SERIES[_stack-3][_phase-02].nii.gz`` by UIDs, else by format and numbers: unique in a listing."""
+def file_name(row: SeriesRow) -> str:
+    """``STUDY_SERIES[_stack-3][_phase-02].nii.gz`` by UIDs, else by format and numbers: unique in a inventory."""
     uids = (row.study_instance_uid, row.series_instance_uid)
     name = "_".join(uids) if all(map(_is_safe, uids)) else f"{row.format.lower()}-{row.study}-{row.series}"
     stack = f"_stack-{row.stack:0{len(str(row.stacks))}}" if row.stacks > 1 else ""
@@ -57,7 +57,7 @@ def file_name(row: Row) -> str:
     return f"{name}{stack}{phase}.nii.gz"
 
 
-def save_nifti(image: MetaTensor, stream: BinaryIO, *, placed: bool) -> None:
+def save_nifti(image: ImageArray, stream: BinaryIO, *, placed: bool) -> None:
     """Write an image (channels, x, y[, z]) as compressed NIfTI-1 (NIfTI-2 where an axis is too long for it).
 
     Values are stored without scaling in the smallest of uint8, int16, uint16 and float32 that holds all of them
@@ -65,10 +65,10 @@ def save_nifti(image: MetaTensor, stream: BinaryIO, *, placed: bool) -> None:
     length 1. The affine is the sform, with code 1 (scanner coordinates) if the image is `placed` in the patient, else
     2; and the qform where that can say the same, without shears. The same image gives the same bytes.
     """
-    array = image.numpy()
+    array = image.pixels
     array = array.reshape((*array.shape, 1)) if array.ndim == 3 else array
     voxels = _voxels(array)
-    affine = np.asarray(image.affine, dtype=np.float64)
+    affine = image.affine
     kind = nibabel.Nifti2Image if max(voxels.shape) > _MAX_AXIS else nibabel.Nifti1Image
     written = kind(voxels, affine, dtype=voxels.dtype)
     written.header.set_xyzt_units("mm", "sec")

@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
+from typing import Any
 
-from monai.data import MetaTensor
-
-from seqnorm_monai.images.dicom.series import Series, StudyReport, read_studies
-from seqnorm_monai.images.dicom.volume import load_volume
+from seqnorm_monai.images.dicom.series import ScannedStudies, Series, read_studies
+from seqnorm_monai.images.dicom.volume import read_volumes as read_dicom_volumes
 from seqnorm_monai.images.errors import ImageReadError
-from seqnorm_monai.images.nifti import NiftiVolume, is_nifti, load_nifti, read_nifti, voxel_file
-from seqnorm_monai.images.records import FileRecord
-from seqnorm_monai.images.rows import Row, dicom_row, nifti_row, refused_row, series_number
+from seqnorm_monai.images.image_array import MODALITY_VALUES, ImageArray, ReadOptions
+from seqnorm_monai.images.nifti import NiftiVolume, is_nifti, read_nifti, voxel_file
+from seqnorm_monai.images.nifti import read_volumes as read_nifti_volumes
+from seqnorm_monai.images.records import FileRecord, FileStatus
+from seqnorm_monai.images.rows import SeriesRow, dicom_row, nifti_row, series_number
 from seqnorm_monai.images.rules import Selection, select_series
 from seqnorm_monai.images.sources import SourceFile, Sources
 
@@ -26,70 +26,81 @@ _OF_SERIES = "its series is refused: "
 _MAX_REASONS = 3
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A row, how to read its pixels, and the names and places of the files that they come from.
+# phases of one image, in their order, to one array
+Reader = Callable[[Sequence[Any], ReadOptions], ImageArray]
 
-    `derived`: the kind of a computed map, "" for an image as it was acquired. `stack`: equal for volumes of one series
-    whose voxels lie at the same places, its phases. `attributes`: what selection rules ask for, {} for NIfTI.
+
+@dataclass(frozen=True)
+class ImageEntry:
+    """A row, the phase of an image that it is about, and the names and places of the files that this comes from.
+
+    `reader` reads `volume`, together with other phases on the same grid. `derived`: the kind of a computed map, "" for
+    an image as it was acquired. `bits`: those of a stored value, 1 for a mask. `attributes`: what selection rules ask
+    for, {} for NIfTI.
     """
 
-    row: Row
-    load: Callable[[], MetaTensor]
+    row: SeriesRow
+    reader: Reader
+    volume: object
     names: tuple[str, ...]
     paths: tuple[Path, ...]
-    stack: int
     derived: str = ""
+    bits: int = 0
     attributes: Mapping[str, object] = field(default_factory=dict)
+
+    def read(self, options: ReadOptions = MODALITY_VALUES) -> ImageArray:
+        """Decode this phase alone. Raises ImageReadError."""
+        return self.reader([self.volume], options)
 
 
 @dataclass
-class Listing:
-    """The entries of a folder, the rows of what is refused of its series, and its files, one record each."""
+class Inventory:
+    """The images of a folder, the rows of what is refused of its series, and its files, one record each."""
 
-    entries: list[Entry]
+    entries: list[ImageEntry]
     files: list[FileRecord]
-    refused: list[Row] = field(default_factory=list)
+    refused: list[SeriesRow] = field(default_factory=list)
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[SeriesRow]:
         """All rows, by study and series, what is refused of a series behind its images."""
         rows = [entry.row for entry in self.entries] + self.refused
-        return sorted(rows, key=lambda row: (row.study, row.series, row.status == "rejected"))
+        return sorted(rows, key=lambda row: (row.study, row.series, row.status == FileStatus.REJECTED))
 
-    def change(self, entry: Entry, **fields: object) -> None:
-        """Change fields of an entry's row."""
-        place = next(place for place, one in enumerate(self.entries) if one.row is entry.row)
-        self.entries[place] = replace(entry, row=replace(entry.row, **fields))
+    def change(self, entry: ImageEntry, **fields: object) -> None:
+        """Change fields of the row of an entry, which is known by its row's key."""
+        place = next(place for place, one in enumerate(self.entries) if one.row.key == entry.row.key)
+        current = self.entries[place]
+        self.entries[place] = replace(current, row=replace(current.row, **fields))
 
-    def reject(self, entry: Entry, error: ImageReadError) -> None:
+    def reject(self, entry: ImageEntry, error: ImageReadError) -> None:
         """Account for an entry whose pixels turned out to be unreadable.
 
         Its row says so. The file that `error` names is rejected with its reason, the others because of it, except
         for files that another entry uses, too: they stay used, with the reason.
         """
-        self.change(entry, status="rejected", problems=(*entry.row.problems, error.reason))
+        self.change(entry, status=FileStatus.REJECTED, problems=(*entry.row.problems, error.reason))
         culprits = {name for name, path in zip(entry.names, entry.paths, strict=False) if path == error.path}
         culprit = f"{min(culprits)}: " if culprits else ""
-        shared = {name for one in self.entries if one.row.status == "used" for name in one.names}
+        shared = {name for one in self.entries if one.row.status == FileStatus.USED for name in one.names}
         for names, reason in (
             (culprits, error.reason),
             (set(entry.names) - culprits, _OF_SERIES + culprit + error.reason),
         ):
-            self.mark(names - shared, "rejected", reason)
-            self.mark(names & shared, "used", f"in part, elsewhere {error.reason}")
+            self.mark(names - shared, FileStatus.REJECTED, reason)
+            self.mark(names & shared, FileStatus.USED, f"in part, elsewhere {error.reason}")
 
-    def mark(self, names: set[str], status: str, reason: str) -> None:
+    def mark(self, names: set[str], status: FileStatus, reason: str) -> None:
         """Change the records of the files with these names that were used so far."""
         # an archive may hold two members of one name, of which one is refused
         changed = {"status": status, "reason": reason}
-        hit = [one.path in names and one.status == "used" for one in self.files]
+        hit = [one.path in names and one.status == FileStatus.USED for one in self.files]
         self.files = [replace(one, **changed) if of else one for one, of in zip(self.files, hit, strict=True)]
 
 
-def list_sources(
+def take_inventory(
     sources: Sources, rules: Iterable[Selection] | None = None, *, all_matched: bool = False, num_workers: int = 0
-) -> Listing:
+) -> Inventory:
     """Read the headers of all files; with `rules`, keep the series that they choose and set the others' files aside.
 
     NIfTI files have no DICOM attributes: no rule chooses them. Nothing raises for a file. Headers are read in
@@ -102,29 +113,29 @@ def list_sources(
     paths |= {file.path for file in voxels}
     dicom = [file for file in sources.files if file.path not in paths]
     report = read_studies(dicom, sources.refused, num_workers=num_workers)
-    listing = Listing([], list(report.files))
-    _add_dicom(listing, report)
-    _add_nifti(listing, nifti, voxels)
-    listing.files.sort(key=lambda record: record.path)
+    inventory = Inventory([], list(report.files))
+    _add_dicom(inventory, report)
+    _add_nifti(inventory, nifti, voxels)
+    inventory.files.sort(key=lambda record: record.path)
     if rules is not None:
-        _choose(listing, list(rules), all_matched=all_matched)
-    return listing
+        _choose(inventory, list(rules), all_matched=all_matched)
+    return inventory
 
 
-def check_pixels(listing: Listing) -> None:
+def check_pixels(inventory: Inventory) -> None:
     """Decode every image, one after the other, and reject those that cannot be."""
-    for entry in list(listing.entries):
+    for entry in list(inventory.entries):
         try:
-            entry.load()
+            entry.read()
         except ImageReadError as error:
-            listing.reject(entry, error)
+            inventory.reject(entry, error)
 
 
-def _add_dicom(listing: Listing, report: StudyReport) -> None:
+def _add_dicom(inventory: Inventory, report: ScannedStudies) -> None:
     """Studies in the order of their UIDs; in each the series by SeriesNumber, then by UID."""
     rejected: dict[tuple[str, str], list[FileRecord]] = {}
     for record in report.files:
-        if record.status == "rejected" and record.series:
+        if record.status == FileStatus.REJECTED and record.series:
             rejected.setdefault((record.study, record.series), []).append(record)
     found: list[tuple[tuple[str, str], Series | None]] = []
     found += [((one.study_instance_uid, one.series_instance_uid), one) for one in report.series]
@@ -137,12 +148,23 @@ def _add_dicom(listing: Listing, report: StudyReport) -> None:
         study = studies.setdefault(uids[0], len(studies) + 1)
         numbers[study] = number = numbers.get(study, 0) + 1
         if series is not None:
-            listing.entries += _entries(series, study, number)
+            inventory.entries += _entries(series, study, number)
         files, problems = _refused(rejected.get(uids, []), series)
         if files:
             modality = "" if series is None else series.modality
-            row = refused_row(study, number, uids, files, problems, modality=modality, series_number=_number(series))
-            listing.refused.append(row)
+            row = SeriesRow(
+                study=study,
+                series=number,
+                status=FileStatus.REJECTED,
+                format="DICOM",
+                files=files,
+                modality=modality,
+                series_number=_number(series),
+                problems=problems,
+                study_instance_uid=uids[0],
+                series_instance_uid=uids[1],
+            )
+            inventory.refused.append(row)
 
 
 def _order(found: tuple[tuple[str, str], Series | None]) -> tuple[object, ...]:
@@ -162,7 +184,7 @@ def _numeric(uid: str) -> tuple[int, ...]:
     return tuple(int(part) for part in uid.split(".") if part.isdecimal())
 
 
-def _entries(series: Series, study: int, number: int) -> list[Entry]:
+def _entries(series: Series, study: int, number: int) -> list[ImageEntry]:
     stacks: dict[int, int] = {}
     for volume in series.volumes:
         stacks[volume.stack] = stacks.get(volume.stack, 0) + 1
@@ -172,8 +194,11 @@ def _entries(series: Series, study: int, number: int) -> list[Entry]:
         seen[volume.stack] = phase = seen.get(volume.stack, 0) + 1
         row = dicom_row(volume, study, number, stacks=len(stacks), phase=phase, phases=stacks[volume.stack])
         paths = tuple(dict.fromkeys(plane.path for plane in volume.planes))
-        load = partial(load_volume, volume)
-        entries.append(Entry(row, load, volume.files, paths, volume.stack, volume.derived, volume.attributes))
+        bits = volume.planes[0].encoding.layout.bits_allocated
+        entry = ImageEntry(
+            row, read_dicom_volumes, volume, volume.files, paths, volume.derived, bits, volume.attributes
+        )
+        entries.append(entry)
     return entries
 
 
@@ -190,9 +215,9 @@ def _refused(records: Sequence[FileRecord], series: Series | None) -> tuple[int,
     return len(files), (*distinct[:_MAX_REASONS], *([f"and {more} other reasons"] if more > 0 else []))
 
 
-def _add_nifti(listing: Listing, files: Sequence[SourceFile], voxels: Sequence[SourceFile]) -> None:
+def _add_nifti(inventory: Inventory, files: Sequence[SourceFile], voxels: Sequence[SourceFile]) -> None:
     """The volumes of NIfTI files as the last study, and the records of these files and of those with their voxels."""
-    study = 1 + max((row.study for row in listing.rows), default=0)
+    study = 1 + max((row.study for row in inventory.rows), default=0)
     series = 0
     waiting = {os.path.realpath(file.path): file.name for file in voxels}
     for file in files:
@@ -205,19 +230,19 @@ def _add_nifti(listing: Listing, files: Sequence[SourceFile], voxels: Sequence[S
             volumes = read_nifti(file.path)
         except ImageReadError as error:
             reason = error.reason + (f" ({error.advice})" if error.advice else "")
-            listing.files += [FileRecord(name, "rejected", reason) for name in names]
+            inventory.files += [FileRecord(name, FileStatus.REJECTED, reason) for name in names]
             continue
         series += 1
-        listing.files += [FileRecord(name, "used") for name in names]
+        inventory.files += [FileRecord(name, FileStatus.USED) for name in names]
         for volume in volumes:
             row = nifti_row(volume, study, series, names)
-            listing.entries.append(Entry(row, partial(load_nifti, volume), names, volume.files, stack=0))
+            inventory.entries.append(ImageEntry(row, read_nifti_volumes, volume, names, volume.files))
 
 
-def _choose(listing: Listing, rules: list[Selection], *, all_matched: bool) -> None:
+def _choose(inventory: Inventory, rules: list[Selection], *, all_matched: bool) -> None:
     """Keep the entries of chosen series; a series is known by the attributes of its first image."""
-    firsts: dict[tuple[int, int], Entry] = {}
-    for entry in listing.entries:
+    firsts: dict[tuple[int, int], ImageEntry] = {}
+    for entry in inventory.entries:
         firsts.setdefault((entry.row.study, entry.row.series), entry)
     attributes = [
         {**entry.attributes, "StudyInstanceUID": entry.row.study_instance_uid} if entry.attributes else {}
@@ -225,7 +250,9 @@ def _choose(listing: Listing, rules: list[Selection], *, all_matched: bool) -> N
     ]
     places = list(firsts)
     chosen = {places[one.index] for one in select_series(attributes, rules, all_matched=all_matched)}
-    kept = [entry for entry in listing.entries if (entry.row.study, entry.row.series) in chosen]
+    kept = [entry for entry in inventory.entries if (entry.row.study, entry.row.series) in chosen]
     used = {name for entry in kept for name in entry.names}
-    listing.mark({name for entry in listing.entries for name in entry.names} - used, "set_aside", _NOT_CHOSEN)
-    listing.entries = kept
+    inventory.mark(
+        {name for entry in inventory.entries for name in entry.names} - used, FileStatus.SET_ASIDE, _NOT_CHOSEN
+    )
+    inventory.entries = kept

@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
+
+
+class FileStatus(str, Enum):
+    """What became of a file; the values are the words of `files.csv` and of the JSON of a listing.
+
+    `PREDICTED`: a prediction stands for it. `USED`: it is part of an image. `SET_ASIDE`: it is in order, and no image
+    that was asked for. `REJECTED`: it cannot be read.
+    """
+
+    PREDICTED = "predicted"
+    USED = "used"
+    SET_ASIDE = "set_aside"
+    REJECTED = "rejected"
+
+    def __str__(self) -> str:
+        return self.value
 
 
 @dataclass(frozen=True)
 class FileRecord:
-    """`status`: predicted, used, set_aside, rejected or found; `reason` says why where it is not used.
+    """`reason` says why a file has its `status` where it is not used.
 
     `path` is the name that is shown; `study` and `series` are UIDs, "" where the file has none.
     """
 
     path: str
-    status: str
+    status: FileStatus
     reason: str = ""
     study: str = ""
     series: str = ""

@@ -1,4 +1,4 @@
-"""One row of a listing: a phase of a series, or what of a series is refused, in numbers that a person reads."""
+"""One row of an inventory: a phase of a series, or what of a series is refused, in numbers that a person reads."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from seqnorm_monai.images.dicom.volume import Volume
+from seqnorm_monai.images.image_array import LPS_TO_RAS
 from seqnorm_monai.images.nifti import NiftiVolume
+from seqnorm_monai.images.records import FileStatus
 
 Matrix = npt.NDArray[np.float64]
 
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 # the plane of an image whose normal is nearest to this axis of the patient (x, y, z)
 _PLANES = ("sagittal", "coronal", "axial")
 # Angles below this (degrees) are what rounded direction cosines leave.
@@ -27,61 +28,78 @@ _SECTIONS = ("CT", "MR", "PT")
 
 
 @dataclass(frozen=True)
-class Row:
+class SeriesRow:
     """One phase of one series, or the refused files of one series.
 
     Studies are numbered through the folder, series through their study, stacks (slices of one size, spacing and
     orientation) through their series and phases through their stack, from 1; NIfTI files are the series of one last
-    study, under their file's `name`. `status` is "used" or "rejected": without a readable image, `problems` say why,
+    study, under their file's `name`. `status` is USED or REJECTED: without a readable image, `problems` say why,
     and `stack` and `phase` are 0.
 
-    `shape` and `spacing` (mm) along the spatial axes x, y[, z] of the tensor, of `channels`; `kind` as a `Volume` has
-    it. `orientation`: the directions in which x, y and z grow, `plane` that of the slices, both "" for an image without
-    a place in the patient. `nifti` is the file that it was written to.
+    `shape` and `spacing` (mm) along the spatial axes x, y[, z], of `channels`; `kind` as a `Volume` has it. `affine`:
+    voxels to mm in RAS, None for an image without a place in the patient. `nifti` is the file that it was written to.
     """
 
     study: int
     series: int
-    stack: int
-    stacks: int
-    phase: int
-    phases: int
-    status: str
+    status: FileStatus
     format: str
-    modality: str
-    series_number: int | None
-    label: str
-    kind: str
-    shape: tuple[int, ...]
-    channels: int
-    spacing: tuple[float, ...]
-    orientation: str
-    plane: str
     files: int
-    problems: tuple[str, ...]
-    study_instance_uid: str
-    series_instance_uid: str
-    name: str
+    stack: int = 0
+    stacks: int = 0
+    phase: int = 0
+    phases: int = 0
+    modality: str = ""
+    series_number: int | None = None
+    label: str = ""
+    kind: str = ""
+    shape: tuple[int, ...] = ()
+    channels: int = 0
+    spacing: tuple[float, ...] = ()
+    affine: tuple[tuple[float, ...], ...] | None = None
+    problems: tuple[str, ...] = ()
+    study_instance_uid: str = ""
+    series_instance_uid: str = ""
+    name: str = ""
     nifti: str = ""
 
+    @property
+    def key(self) -> tuple[int, int, int, int]:
+        """What no other row of a readable image has."""
+        return self.study, self.series, self.stack, self.phase
+
+    @property
+    def orientation(self) -> str:
+        """The directions in which x, y and z grow, "" without a place in the patient."""
+        return "" if self.affine is None else axis_letters(np.array(self.affine))
+
+    @property
+    def plane(self) -> str:
+        """The plane of the slices, "" without a place in the patient."""
+        return "" if self.affine is None else plane_of(np.array(self.affine))
+
     def as_json(self) -> dict[str, object]:
-        return asdict(self)
+        """The row with its orientation and plane in place of the affine."""
+        fields = asdict(self)
+        del fields["affine"]
+        return {**fields, "orientation": self.orientation, "plane": self.plane}
 
 
-def dicom_row(volume: Volume, study: int, series: int, *, stacks: int, phase: int, phases: int) -> Row:
+def dicom_row(volume: Volume, study: int, series: int, *, stacks: int, phase: int, phases: int) -> SeriesRow:
     """The row of a volume that is the `phase`-th of `phases` in its stack."""
-    affine = None if volume.affine is None else _LPS_TO_RAS @ np.array(volume.affine)
+    affine = None if volume.affine is None else LPS_TO_RAS @ np.array(volume.affine)
     # one slice has no third axis, the third of frames without a place is no length
     axes = 2 if volume.kind == "image" else 3
-    return Row(
+    return SeriesRow(
         study=study,
         series=series,
+        status=FileStatus.USED,
+        format="DICOM",
+        files=len(volume.files),
         stack=volume.stack + 1,
         stacks=stacks,
         phase=phase,
         phases=phases,
-        status="used",
-        format="DICOM",
         modality=volume.modality,
         series_number=series_number(volume.attributes.get("SeriesNumber")),
         label=", ".join(part for part in (volume.phase_label, volume.derived) if part),
@@ -89,84 +107,38 @@ def dicom_row(volume: Volume, study: int, series: int, *, stacks: int, phase: in
         shape=(volume.shape[2], volume.shape[1], volume.shape[0])[:axes],
         channels=volume.shape[3] if len(volume.shape) > 3 else 1,
         spacing=tuple(float(value) for value in volume.spacing or ())[: 2 if affine is None else axes],
-        orientation="" if affine is None else letters(affine),
-        plane="" if affine is None else plane_of(affine),
-        files=len(volume.files),
+        affine=None if affine is None else _rows_of(affine),
         problems=_problems(volume),
         study_instance_uid=volume.study_instance_uid,
         series_instance_uid=volume.series_instance_uid,
-        name="",
     )
 
 
-def nifti_row(volume: NiftiVolume, study: int, series: int, names: tuple[str, ...]) -> Row:
+def nifti_row(volume: NiftiVolume, study: int, series: int, names: tuple[str, ...]) -> SeriesRow:
     """The row of a NIfTI volume; `names` are those of its files."""
-    stated = volume.orientation_source != "pixdim"
     axes = 2 if volume.kind == "image" else 3
-    return Row(
+    return SeriesRow(
         study=study,
         series=series,
+        status=FileStatus.USED,
+        format="NIfTI",
+        files=len(names),
         stack=1,
         stacks=1,
         phase=volume.phase_index + 1,
         phases=volume.num_phases,
-        status="used",
-        format="NIfTI",
-        modality="",
-        series_number=None,
         label=volume.phase_label,
         kind=volume.kind,
         shape=volume.shape[:axes],
         channels=volume.channels,
         spacing=volume.spacing[:axes],
-        orientation=letters(volume.affine) if stated else "",
-        plane=plane_of(volume.affine) if stated else "",
-        files=len(names),
+        affine=_rows_of(volume.affine) if volume.orientation_source != "pixdim" else None,
         problems=volume.notes,
-        study_instance_uid="",
-        series_instance_uid="",
         name=names[0],
     )
 
 
-def refused_row(
-    study: int,
-    series: int,
-    uids: tuple[str, str],
-    files: int,
-    problems: tuple[str, ...],
-    *,
-    modality: str,
-    series_number: int | None,
-) -> Row:
-    """The row of files of one series (`uids` of study and series) of which no image can be made."""
-    return Row(
-        study=study,
-        series=series,
-        stack=0,
-        stacks=0,
-        phase=0,
-        phases=0,
-        status="rejected",
-        format="DICOM",
-        modality=modality,
-        series_number=series_number,
-        label="",
-        kind="",
-        shape=(),
-        channels=0,
-        spacing=(),
-        orientation="",
-        plane="",
-        files=files,
-        problems=problems,
-        study_instance_uid=uids[0],
-        series_instance_uid=uids[1],
-        name="",
-    )
-
-
-def letters(affine: Matrix) -> str:
+def axis_letters(affine: Matrix) -> str:
     """The direction in which each axis grows: R or L, A or P, S or I, for an affine to RAS."""
     return "".join(letter or "?" for letter in nibabel.aff2axcodes(affine))
 
@@ -185,6 +157,10 @@ def plane_of(affine: Matrix) -> str:
 def series_number(value: object) -> int | None:
     """SeriesNumber as an integer, None where it is none."""
     return int(value) if isinstance(value, int | float) and float(value).is_integer() else None
+
+
+def _rows_of(affine: Matrix) -> tuple[tuple[float, ...], ...]:
+    return tuple(map(tuple, affine.tolist()))
 
 
 def _problems(volume: Volume) -> tuple[str, ...]:

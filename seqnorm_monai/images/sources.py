@@ -13,8 +13,9 @@ from types import TracebackType
 from seqnorm_monai.images.archives import DEFAULT_LIMITS, ArchiveLimits, is_archive, unpack
 from seqnorm_monai.images.dicom.dicomdir import is_directory_file, read_references
 from seqnorm_monai.images.dicom.errors import UnreadableFileError
-from seqnorm_monai.images.folders import files_below, why_unreadable
-from seqnorm_monai.images.records import FileRecord
+from seqnorm_monai.images.folders import files_below, unreadable_reason
+from seqnorm_monai.images.machine_errors import raise_machine_error
+from seqnorm_monai.images.records import FileRecord, FileStatus
 
 _DIRECTORY = "the directory of a medium"
 _ARCHIVE = "an archive; its members have rows of their own"
@@ -57,7 +58,8 @@ class Sources:
             self._unpacked.cleanup()
             self._unpacked = None
 
-    def refuse(self, name: str, reason: str, *, status: str = "rejected") -> None:
+    def record(self, name: str, status: FileStatus, reason: str) -> None:
+        """Account for a file that is not offered for reading."""
         self.refused.append(FileRecord(name, status, reason))
 
     def add_folder(self, folder: str, exclude: Sequence[str] = ()) -> None:
@@ -74,7 +76,7 @@ class Sources:
             if reason is None:
                 self.add_file(name, Path(path))
             else:
-                self.refuse(name, reason)
+                self.record(name, FileStatus.REJECTED, reason)
 
     def add_file(self, name: str, path: Path) -> None:
         """One file met on the way: archives are opened, directories of media set aside as the walk finds the files."""
@@ -82,9 +84,9 @@ class Sources:
             try:
                 self.add_archive(name, path)
             except UnreadableFileError as error:
-                self.refuse(name, error.reason)
+                self.record(name, FileStatus.REJECTED, error.reason)
         elif Path(name).name.upper() == "DICOMDIR" and is_directory_file(path):
-            self.refuse(name, _DIRECTORY, status="set_aside")
+            self.record(name, FileStatus.SET_ASIDE, _DIRECTORY)
         else:
             self.files.append(SourceFile(name, path))
 
@@ -94,22 +96,22 @@ class Sources:
         self._num_archives += 1
         folder = Path(self._unpacked.name) / str(self._num_archives)
         members = sorted(unpack(path, folder, self.limits), key=lambda member: member.name)
-        self.refuse(name, _ARCHIVE, status="set_aside")
+        self.record(name, FileStatus.SET_ASIDE, _ARCHIVE)
         for member in members:
             shown = f"{name}/{member.name}"
             if member.path is None:
-                self.refuse(shown, member.reason)
+                self.record(shown, FileStatus.REJECTED, member.reason)
             else:
                 self.add_file(shown, member.path)
 
     def add_directory(self, path: Path) -> None:
         """The files that a DICOMDIR names, and no others."""
         references = read_references(path)
-        self.refuse(path.name, _DIRECTORY, status="set_aside")
+        self.record(path.name, FileStatus.SET_ASIDE, _DIRECTORY)
         for reference in references:
-            reason = reference.reason if reference.path is None else why_unreadable(os.fspath(reference.path))
+            reason = reference.reason if reference.path is None else unreadable_reason(os.fspath(reference.path))
             if reason:
-                self.refuse(reference.name, reason)
+                self.record(reference.name, FileStatus.REJECTED, reason)
             else:
                 self.files.append(SourceFile(reference.name, reference.path))
 
@@ -124,8 +126,8 @@ def open_sources(
     holds shell patterns; what they match in a folder, by name or by path relative to it, is left out, a folder with all
     it holds. `limits` bound what an archive may unpack to.
 
-    Raises TypeError for a single pattern that is not in a list, UnreadableFileError when `path` itself cannot be read;
-    nothing below it raises.
+    Raises TypeError for a single pattern that is not in a list, UnreadableFileError when `path` itself cannot be read.
+    Nothing below it raises, but for errors of the machine.
     """
     if isinstance(exclude, str):
         raise TypeError(f"argument exclude must be a list of patterns; got the string {exclude!r}")
@@ -143,12 +145,13 @@ def _fill(sources: Sources, top: str, given: str | os.PathLike[str], exclude: Se
         try:
             os.scandir(top).close()
         except OSError as error:
+            raise_machine_error(error)
             raise UnreadableFileError(given, f"folder cannot be listed ({type(error).__name__})") from None
         sources.add_folder(top, exclude)
         return
     if not os.path.lexists(top):
         raise UnreadableFileError(given, "no such file or folder")
-    reason = why_unreadable(top)
+    reason = unreadable_reason(top)
     if reason is not None:
         raise UnreadableFileError(given, reason)
     path = Path(top)

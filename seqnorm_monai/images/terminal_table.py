@@ -1,4 +1,4 @@
-"""The listing of a folder as a table for the screen and as JSON."""
+"""The inventory of a folder as a table for the screen and as JSON."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
 from seqnorm_monai.atomic_files import replacing
-from seqnorm_monai.images.inventory import Listing
-from seqnorm_monai.images.records import FileRecord
-from seqnorm_monai.images.rows import Row
+from seqnorm_monai.images.inventory import Inventory
+from seqnorm_monai.images.records import FileRecord, FileStatus
+from seqnorm_monai.images.rows import SeriesRow
 
 _COLUMNS = (
     *("series", "number", "phase", "modality", "size", "spacing (mm)", "orientation"),
@@ -21,31 +21,30 @@ _COLUMNS = (
 _NUMBERS = ("series", "number", "files")
 # files that are named for each reason; the JSON names all
 _EXAMPLES = 3
-_STATUSES = ("used", "set_aside", "rejected")
 _MEANINGS = {
-    "used": "used, but for a part",
-    "set_aside": "set aside (in order, and no image to read)",
-    "rejected": "rejected",
+    FileStatus.USED: "used, but for a part",
+    FileStatus.SET_ASIDE: "set aside (in order, and no image to read)",
+    FileStatus.REJECTED: "rejected",
 }
 _NONE = "-"
 
 
-def table(listing: Listing) -> str:
+def table(inventory: Inventory) -> str:
     """Studies with their series and phases, then the files: how many of each status, and why they are not used."""
-    blocks = [_study(rows) for rows in _studies(listing.rows)]
-    blocks.append([_total(listing.files)])
-    blocks += [block for status in _STATUSES if (block := _reasons(listing.files, status))]
+    blocks = [_study(rows) for rows in _studies(inventory.rows)]
+    blocks.append([_total(inventory.files)])
+    blocks += [block for status in _MEANINGS if (block := _reasons(inventory.files, status))]
     return "\n\n".join("\n".join(block) for block in blocks)
 
 
-def write_json(listing: Listing, path: str | os.PathLike[str]) -> None:
+def write_json(inventory: Inventory, path: str | os.PathLike[str]) -> None:
     """``{"rows": [...], "files": [...]}``: the rows of the table, and path, status, reason, study, series of each file.
 
     Raises OSError.
     """
     content = {
-        "rows": [row.as_json() for row in listing.rows],
-        "files": [asdict(record) for record in listing.files],
+        "rows": [row.as_json() for row in inventory.rows],
+        "files": [asdict(record) for record in inventory.files],
     }
     with replacing(path) as stream:
         json.dump(content, stream, indent=1)
@@ -57,7 +56,7 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
-def _study(rows: Sequence[Row]) -> list[str]:
+def _study(rows: Sequence[SeriesRow]) -> list[str]:
     """A heading with the UID, and the rows below it, without the columns that say nothing."""
     first = rows[0]
     name = printable(first.study_instance_uid) or "without StudyInstanceUID"
@@ -68,7 +67,7 @@ def _study(rows: Sequence[Row]) -> list[str]:
     return [heading, *(f"  {line}" for line in _aligned(lines))]
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: SeriesRow) -> tuple[str, ...]:
     place = f"{row.series}" + (f".{row.stack}" if row.stacks > 1 else "")
     sizes = " x ".join(str(size) for size in row.shape)
     cells = (
@@ -81,7 +80,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         " ".join(part for part in (row.orientation, row.plane) if part),
         str(row.files),
         ", ".join(part for part in (row.name, row.label) if part),
-        ("refused: " if row.status == "rejected" else "") + "; ".join(row.problems),
+        ("refused: " if row.status == FileStatus.REJECTED else "") + "; ".join(row.problems),
     )
     return tuple(printable(cell).strip() or _NONE for cell in cells)
 
@@ -96,8 +95,8 @@ def _justified(cell: str, width: int, right: bool) -> str:
     return cell.rjust(width) if right else cell.ljust(width)
 
 
-def _studies(rows: Iterable[Row]) -> list[list[Row]]:
-    studies: dict[int, list[Row]] = {}
+def _studies(rows: Iterable[SeriesRow]) -> list[list[SeriesRow]]:
+    studies: dict[int, list[SeriesRow]] = {}
     for row in rows:
         studies.setdefault(row.study, []).append(row)
     return list(studies.values())
@@ -105,12 +104,12 @@ def _studies(rows: Iterable[Row]) -> list[list[Row]]:
 
 def _total(files: Sequence[FileRecord]) -> str:
     counts = Counter(record.status for record in files)
-    known = [status for status in _STATUSES if status in counts]
-    total = ", ".join(f"{counts[status]} {status.replace('_', ' ')}" for status in known)
+    known = [status for status in _MEANINGS if status in counts]
+    total = ", ".join(f"{counts[status]} {status.value.replace('_', ' ')}" for status in known)
     return _count(len(files), "file") + (f": {total}" if total else "")
 
 
-def _reasons(files: Iterable[FileRecord], status: str) -> list[str]:
+def _reasons(files: Iterable[FileRecord], status: FileStatus) -> list[str]:
     """Every reason with the number of its files, the most frequent first, and the names of a few of them."""
     groups: dict[str, list[str]] = {}
     for record in files:

@@ -21,9 +21,10 @@ from tqdm import tqdm
 
 from seqnorm_monai.attention.functional import TokenStatistics
 from seqnorm_monai.attention.layer_map import LayerMap, StatisticsSum, layer_map
-from seqnorm_monai.images.slides.regions import Prepare, RegionImage, open_image, read_tile, tiles
+from seqnorm_monai.images.slides.regions import RegionImage, open_image
 from seqnorm_monai.networks.vit import SeqNormViT
 from seqnorm_monai.streaming.resume import Progress, fingerprint
+from seqnorm_monai.streaming.tiles import Prepare, read_tile, tiles
 from seqnorm_monai.streaming.token_store import TokenStore, TokenStores
 from seqnorm_monai.streaming.tokenwise import apply_block, branch_scales, check_network
 

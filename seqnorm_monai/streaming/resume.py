@@ -10,7 +10,8 @@ from torch import nn
 
 from seqnorm_monai.atomic_files import replacing_bytes
 from seqnorm_monai.attention.functional import TokenStatistics
-from seqnorm_monai.images.slides.regions import Prepare, RegionImage, read_tile
+from seqnorm_monai.images.slides.regions import RegionImage
+from seqnorm_monai.streaming.tiles import Prepare, read_tile
 
 FORMAT = 1
 

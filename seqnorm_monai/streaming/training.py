@@ -26,8 +26,9 @@ from tqdm import tqdm
 from seqnorm_monai.attention.functional import TokenStatistics, apply_affine_map
 from seqnorm_monai.attention.layer_map import LayerMap, layer_map
 from seqnorm_monai.attention.modules import SequenceNormAttention
-from seqnorm_monai.images.slides.regions import Prepare, open_image
+from seqnorm_monai.images.slides.regions import open_image
 from seqnorm_monai.streaming.forward import CHUNK_TOKENS, Stream
+from seqnorm_monai.streaming.tiles import Prepare
 from seqnorm_monai.streaming.token_store import TokenStore, TokenStores
 from seqnorm_monai.streaming.tokenwise import apply_block, branch_scales, check_network
 

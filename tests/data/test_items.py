@@ -16,11 +16,11 @@ from monai.data import DataLoader, Dataset
 from monai.transforms import Compose, Orientationd
 from pydicom.data import get_testdata_file
 
-from seqnorm_monai.data import LoadRadiograph, LoadStudy, LoadStudyd
-from seqnorm_monai.data.items import ImageChoiceError, StudyImage, find_images, load_image
-from seqnorm_monai.images.dicom import OtherModalityError, UnreadableFileError, UnsupportedImageError, find_read_error
-from seqnorm_monai.images.errors import ImageReadError
+from seqnorm_monai.data import LoadRadiograph, LoadStudy, LoadStudyd, find_images, load_image
+from seqnorm_monai.images.dicom import OtherModalityError, UnreadableFileError
+from seqnorm_monai.images.errors import ImageReadError, find_read_error
 from seqnorm_monai.images.rules import SelectionRuleError
+from seqnorm_monai.images.study_image import ImageChoiceError, StudyImage
 from tests.makers.studies import SECRETS, SERIES, STUDY, mr_slice, save, true_affine, write_phases
 
 MR_SERIES = {"selections": [{"name": "MR", "conditions": {"Modality": "MR"}}]}
@@ -122,11 +122,11 @@ def test_derived_maps_are_read_when_a_rule_names_their_series(tmp_path: Path) ->
 
 def test_refusals_of_a_path(tmp_path: Path) -> None:
     (tmp_path / "page.dcm").write_text("<html>")
-    with pytest.raises(ImageChoiceError, match=r"page.dcm: not a DICOM file but an HTML or XML page") as caught:
+    with pytest.raises(ImageReadError, match=r"page.dcm: not a DICOM file but an HTML or XML page") as caught:
         load_image(tmp_path / "page.dcm")
     assert not caught.value.set_aside
     report = get_testdata_file("reportsi.dcm")
-    with pytest.raises(ImageChoiceError, match="a structured report") as caught:
+    with pytest.raises(ImageReadError, match="a structured report") as caught:
         load_image(report)
     assert caught.value.set_aside
     with pytest.raises(UnreadableFileError, match="no such file or folder"):
@@ -154,7 +154,7 @@ def test_modalities(tmp_path: Path) -> None:
         assert LoadStudy(modalities=["CT", "MR"])(source).shape == (1, 5, 6, 4)
     with pytest.raises(OtherModalityError, match="Modality MR, accepted are CR"):
         LoadRadiograph(modalities=["CR"])(item["image"])
-    with pytest.raises(UnsupportedImageError, match="an image of 1 volumes in 4 files, no radiograph"):
+    with pytest.raises(ImageReadError, match="an image of 1 volumes in 4 files, no radiograph"):
         LoadRadiograph()(item["image"])
 
 
@@ -168,7 +168,7 @@ def test_nifti_files_are_images_too(tmp_path: Path) -> None:
         tensor = LoadStudy(modalities=["MR"])(source)
         np.testing.assert_array_equal(tensor.numpy(), np.moveaxis(values, 3, 0))
         np.testing.assert_allclose(tensor.affine, affine, rtol=1e-6)
-    with pytest.raises(UnsupportedImageError, match="a NIfTI file, no radiograph"):
+    with pytest.raises(ImageReadError, match="a NIfTI file, no radiograph"):
         LoadRadiograph()(item["image"])
 
 

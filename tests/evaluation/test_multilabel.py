@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,14 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from seqnorm_monai.evaluation.multilabel import (
-    evaluate_multilabel,
-    patient_weights,
-    weighted_auroc,
-    weighted_average_precision,
-    write_metrics,
-)
-from seqnorm_monai.evaluation.multilabel import multilabel as evaluation
+from seqnorm_monai.evaluation import bootstrap, evaluate, write_metrics
+from seqnorm_monai.evaluation.bootstrap import patient_weights
+from seqnorm_monai.evaluation.ranking import METRICS, weighted_auroc, weighted_average_precision
 
 NAMES = ["effusion", "mass", "nodule"]
 IMAGES, PATIENTS, REPLICATES = 101, 37, 53
@@ -55,22 +52,22 @@ def literal_metrics(scores: np.ndarray, labels: np.ndarray) -> list[float]:
 
 
 def test_points_equal_scikit_learn(case: dict[str, Any]) -> None:
-    result = evaluate_multilabel(**case, num_bootstrap=2, seed=0)
+    result = evaluate(**case, num_bootstrap=2, seed=0)
     expected = []
     for c, name in enumerate(NAMES):
         expected.append(literal_metrics(case["probabilities"][:, c], case["labels"][:, c]))
-        found = [result["classes"][name][metric]["value"] for metric in evaluation.METRICS]
+        found = [result["classes"][name][metric]["value"] for metric in METRICS]
         np.testing.assert_allclose(found, expected[-1], rtol=1e-12)
-    found = [result["mean"][metric]["value"] for metric in evaluation.METRICS]
+    found = [result["mean"][metric]["value"] for metric in METRICS]
     np.testing.assert_allclose(found, np.mean(expected, axis=0), rtol=1e-12)
 
 
 def test_intervals_equal_the_literal_bootstrap(case: dict[str, Any]) -> None:
-    result = evaluate_multilabel(**case, num_bootstrap=REPLICATES, confidence=0.9, seed=3)
+    result = evaluate(**case, num_bootstrap=REPLICATES, confidence=0.9, seed=3)
     replicates = literal_replicates(case, 3, REPLICATES)
     rows = [*(result["classes"][name] for name in NAMES), result["mean"]]
     for row, drawn in zip(rows, [*replicates.transpose(1, 0, 2), replicates.mean(axis=1)], strict=True):
-        bounds = [[row[metric][side] for metric in evaluation.METRICS] for side in ("lower", "upper")]
+        bounds = [[row[metric][side] for metric in METRICS] for side in ("lower", "upper")]
         np.testing.assert_allclose(bounds, np.nanquantile(drawn, [0.05, 0.95], axis=0), rtol=1e-12)
 
 
@@ -124,36 +121,36 @@ def test_intervals_by_patient_are_wider_than_by_image() -> None:
     patients = [str(i // 11) for i in range(451)]
     width = {}
     for name, groups in (("image", one_each), ("patient", patients)):
-        row = evaluate_multilabel(scores, labels, groups, ["mass"], num_bootstrap=499, seed=1)["mean"]["auroc"]
+        row = evaluate(scores, labels, groups, ["mass"], num_bootstrap=499, seed=1)["mean"]["auroc"]
         width[name] = row["upper"] - row["lower"]
     assert 2.2 < width["patient"] / width["image"] < 4.6  # about the square root of eleven
 
 
 def test_the_seed_decides(case: dict[str, Any]) -> None:
-    first, again = (evaluate_multilabel(**case, num_bootstrap=REPLICATES, seed=3) for _ in range(2))
+    first, again = (evaluate(**case, num_bootstrap=REPLICATES, seed=3) for _ in range(2))
     assert first == again
-    assert first["mean"] != evaluate_multilabel(**case, num_bootstrap=REPLICATES, seed=4)["mean"]
+    assert first["mean"] != evaluate(**case, num_bootstrap=REPLICATES, seed=4)["mean"]
 
 
 def test_chunks_do_not_change_the_result(case: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = evaluate_multilabel(**case, num_bootstrap=REPLICATES, seed=3)
-    monkeypatch.setattr(evaluation, "_CHUNK_ELEMENTS", 7 * IMAGES)
-    chunked = evaluate_multilabel(**case, num_bootstrap=REPLICATES, seed=3)
+    whole = evaluate(**case, num_bootstrap=REPLICATES, seed=3)
+    monkeypatch.setattr(bootstrap, "_CHUNK_ELEMENTS", 7 * IMAGES)
+    chunked = evaluate(**case, num_bootstrap=REPLICATES, seed=3)
     # the Brier score is a matrix product of another shape, which may sum in another order
     np.testing.assert_allclose(bounds_of(chunked), bounds_of(whole), rtol=1e-12)
 
 
 def bounds_of(result: dict[str, Any]) -> list[float]:
     rows = [*result["classes"].values(), result["mean"]]
-    return [row[metric][part] for row in rows for metric in evaluation.METRICS for part in ("value", "lower", "upper")]
+    return [row[metric][part] for row in rows for metric in METRICS for part in ("value", "lower", "upper")]
 
 
 @pytest.mark.parametrize("kind", [0, 1])
 def test_a_class_with_one_kind_of_label_is_left_out(case: dict[str, Any], kind: int) -> None:
     case["labels"][:, 1] = kind
-    result = evaluate_multilabel(**case, num_bootstrap=5, seed=0)
+    result = evaluate(**case, num_bootstrap=5, seed=0)
     mass = result["classes"]["mass"]
-    assert [mass[metric] for metric in evaluation.METRICS] == [None] * 3
+    assert [mass[metric] for metric in METRICS] == [None] * 3
     assert mass["reason"] == f"all {IMAGES} images are labelled {kind}"
     assert (result["mean"]["num_classes"], result["mean"]["left_out"]) == (2, ["mass"])
     others = [result["classes"][name]["auroc"]["value"] for name in ("effusion", "nodule")]
@@ -162,7 +159,7 @@ def test_a_class_with_one_kind_of_label_is_left_out(case: dict[str, Any], kind: 
 
 def test_no_class_with_both_labels(case: dict[str, Any]) -> None:
     case["labels"][:] = 0
-    mean = evaluate_multilabel(**case, num_bootstrap=5, seed=0)["mean"]
+    mean = evaluate(**case, num_bootstrap=5, seed=0)["mean"]
     assert (mean["num_classes"], mean["auroc"]) == (0, None)
     assert mean["reason"] == "no class has both kinds of label"
 
@@ -170,7 +167,7 @@ def test_no_class_with_both_labels(case: dict[str, Any]) -> None:
 def test_degenerate_replicates_are_counted(case: dict[str, Any]) -> None:
     """One positive patient of the last class: a replicate misses it with probability (1 - 1/n)^n, about a third."""
     case["labels"][:, 2] = [group == case["groups"][0] for group in case["groups"]]
-    result = evaluate_multilabel(**case, num_bootstrap=REPLICATES, seed=3)
+    result = evaluate(**case, num_bootstrap=REPLICATES, seed=3)
     expected = int(np.isnan(literal_replicates(case, 3, REPLICATES)[:, 2, 0]).sum())
     assert expected > 5
     rows = [*(result["classes"][name] for name in NAMES), result["mean"]]
@@ -181,8 +178,8 @@ def test_degenerate_replicates_are_counted(case: dict[str, Any]) -> None:
 
 def test_one_patient_has_no_interval(case: dict[str, Any]) -> None:
     case["groups"] = ["only"] * IMAGES
-    row = evaluate_multilabel(**case, num_bootstrap=5, seed=0)["mean"]
-    for metric in evaluation.METRICS:
+    row = evaluate(**case, num_bootstrap=5, seed=0)["mean"]
+    for metric in METRICS:
         assert row[metric]["value"] > 0
         assert (row[metric]["lower"], row[metric]["upper"]) == (None, None)
 
@@ -215,12 +212,12 @@ def with_value(array: np.ndarray, value: float) -> np.ndarray:
 )
 def test_refusals(case: dict[str, Any], change: Callable[[dict[str, Any]], dict[str, Any]], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        evaluate_multilabel(**{**case, "seed": 0, "num_bootstrap": 3, **change(case)})
+        evaluate(**{**case, "seed": 0, "num_bootstrap": 3, **change(case)})
 
 
 def test_written_files(case: dict[str, Any], tmp_path: Path) -> None:
     case["labels"][:, 1] = 0
-    result = evaluate_multilabel(**case, num_bootstrap=5, seed=0)
+    result = evaluate(**case, num_bootstrap=5, seed=0)
     write_metrics(result, tmp_path / "new folder")
     assert json.loads((tmp_path / "new folder" / "metrics.json").read_text()) == result
     with (tmp_path / "new folder" / "metrics.csv").open(newline="") as stream:
@@ -238,3 +235,10 @@ def test_json_is_strict_and_the_old_file_stays(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Out of range float"):
         write_metrics({"classes": {}, "mean": {"value": float("nan")}}, tmp_path)
     assert (tmp_path / "metrics.json").read_text() == "old"
+
+
+def test_no_network_is_imported() -> None:
+    """Whoever only evaluates numbers needs no torch: neither its time to start nor its installation."""
+    code = "import sys, seqnorm_monai.evaluation; print(*sorted({'torch', 'monai', 'ignite'} & set(sys.modules)))"
+    command = [sys.executable, "-c", code]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == ""

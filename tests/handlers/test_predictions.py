@@ -21,7 +21,7 @@ from monai.handlers.utils import from_engine
 from monai.transforms import Activationsd
 
 from seqnorm_monai.data.fault_tolerant import FaultTolerantDataset, FaultTolerantLoader
-from seqnorm_monai.evaluation.multilabel import evaluate_multilabel
+from seqnorm_monai.evaluation import evaluate
 from seqnorm_monai.handlers import EvaluationWriter, HistoryWriter, PredictionWriter
 from seqnorm_monai.handlers.predictions import UIDS
 
@@ -282,7 +282,7 @@ def test_evaluation_writer(tmp_path: Path, net: Net, caplog: pytest.LogCaptureFi
     with torch.no_grad():
         scores = torch.sigmoid(net(torch.stack([item["image"] for item in data]))).numpy()
     labels, patients = np.stack([item["label"] for item in data]), [item["patient"] for item in data]
-    expected = evaluate_multilabel(scores, labels, patients, NAMES, num_bootstrap=53, confidence=0.9, seed=3)
+    expected = evaluate(scores, labels, patients, NAMES, num_bootstrap=53, confidence=0.9, seed=3)
     for _ in range(2):
         caplog.clear()
         with caplog.at_level(logging.INFO, "seqnorm_monai"):

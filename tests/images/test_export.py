@@ -8,17 +8,16 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from monai.data import MetaTensor
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.uid import CTImageStorage
 
 from seqnorm_monai.images.export import save_nifti, write_nifti
-from seqnorm_monai.images.inventory import list_sources
-from seqnorm_monai.images.nifti import load_nifti, read_nifti
+from seqnorm_monai.images.image_array import ImageArray
+from seqnorm_monai.images.inventory import take_inventory
+from seqnorm_monai.images.nifti import read_nifti
 from seqnorm_monai.images.sources import open_sources
 from tests.makers.dicom_files import ramp
 from tests.makers.studies import SECRETS, write_phases
@@ -28,12 +27,17 @@ Make = Callable[..., Path]
 OBLIQUE = nibabel.quaternions.quat2mat([0.9, 0.3, -0.2, 0.24])
 
 
-def reread(path: Path, expected: MetaTensor) -> nibabel.Nifti1Image:
+def image_of(pixels: np.ndarray, affine: np.ndarray | None = None) -> ImageArray:
+    return ImageArray("", pixels, np.asarray(AFFINE if affine is None else affine, np.float64), True, {})
+
+
+def reread(path: Path, expected: ImageArray) -> nibabel.Nifti1Image:
     """The file by both readers: values, shape and affine of `expected`."""
     (volume,) = read_nifti(path)
-    ours = load_nifti(volume)
-    assert ours.dtype == torch.float32 and ours.shape == expected.shape
-    np.testing.assert_array_equal(ours.as_tensor().numpy(), expected.as_tensor().numpy())
+    ours = volume.read()
+    shape = expected.pixels.shape
+    assert ours.pixels.dtype == np.float32 and ours.pixels.shape == shape
+    np.testing.assert_array_equal(ours.pixels, expected.pixels)
     np.testing.assert_allclose(ours.affine, expected.affine, rtol=1e-6, atol=1e-5)
     image = nibabel.load(path)
     data = np.asarray(image.dataobj)
@@ -41,12 +45,12 @@ def reread(path: Path, expected: MetaTensor) -> nibabel.Nifti1Image:
         data = np.stack([data[name] for name in data.dtype.fields])
     elif data.ndim == 5:
         data = np.moveaxis(data[..., 0, :], -1, 0)
-    np.testing.assert_array_equal(data.reshape(expected.shape), expected.as_tensor().numpy())
+    np.testing.assert_array_equal(data.reshape(shape), expected.pixels)
     np.testing.assert_allclose(image.affine, expected.affine, rtol=1e-6, atol=1e-5)
     return image
 
 
-def saved(image: MetaTensor, path: Path, *, placed: bool = True) -> nibabel.Nifti1Image:
+def saved(image: ImageArray, path: Path, *, placed: bool = True) -> nibabel.Nifti1Image:
     with path.open("wb") as stream:
         save_nifti(image, stream, placed=placed)
     return reread(path, image)
@@ -55,8 +59,8 @@ def saved(image: MetaTensor, path: Path, *, placed: bool = True) -> nibabel.Nift
 def exported(source: Path, folder: Path) -> dict[str, nibabel.Nifti1Image]:
     """Every series below `source`, written and compared with what `load_volume` gives."""
     with open_sources(source) as sources:
-        listing = list_sources(sources)
-        expected = [entry.load() for entry in listing.entries]
+        listing = take_inventory(sources)
+        expected = [entry.read() for entry in listing.entries]
         paths = write_nifti(listing, folder)
         assert [folder / entry.row.nifti for entry in listing.entries] == paths
     assert sorted(folder.iterdir()) == sorted(set(paths)) and len(paths) == len(expected)
@@ -129,7 +133,7 @@ AFFINE = np.array([[0, -2.0, 0.1, 3], [1.5, 0, 0, 5], [0, 0.1, 3, 7], [0, 0, 0, 
     ],
 )
 def test_smallest_exact_type(values: list[float], dtype: str, tmp_path: Path) -> None:
-    image = MetaTensor(torch.tensor(values, dtype=torch.float32).reshape(1, 1, 2, 1).repeat(1, 3, 1, 5), affine=AFFINE)
+    image = image_of(np.tile(np.array(values, np.float32).reshape(1, 1, 2, 1), (1, 3, 1, 5)))
     assert saved(image, tmp_path / "x.nii.gz").get_data_dtype() == np.dtype(dtype)
 
 
@@ -138,26 +142,26 @@ def test_smallest_exact_type(values: list[float], dtype: str, tmp_path: Path) ->
 def test_colour(channels: int, high: float, shape: tuple[int, ...], tmp_path: Path) -> None:
     random = np.random.default_rng(3)
     values = random.random((channels, *shape)) if high < 1 else random.integers(0, int(high), (channels, *shape))
-    image = MetaTensor(torch.from_numpy(values.astype(np.float32)), affine=AFFINE)
+    image = image_of(values.astype(np.float32))
     kind = saved(image, tmp_path / "x.nii.gz").get_data_dtype()
     assert (kind.fields is not None) == (channels == 3 and high == 256)
 
 
 def test_frames_beyond_an_axis_of_nifti_1(tmp_path: Path) -> None:
-    image = MetaTensor(torch.arange(40_000.0).reshape(1, 1, 2, 20_000).repeat(1, 1, 1, 2), affine=AFFINE)
+    image = image_of(np.tile(np.arange(40_000, dtype=np.float32).reshape(1, 1, 2, 20_000), (1, 1, 1, 2)))
     assert isinstance(saved(image, tmp_path / "x.nii.gz"), nibabel.Nifti2Image)
 
 
 def test_sheared_affine_has_no_qform(tmp_path: Path) -> None:
     sheared = AFFINE.copy()
     sheared[1, 2] = 0.7
-    written = saved(MetaTensor(torch.zeros(1, 5, 7, 3), affine=sheared), tmp_path / "x.nii.gz")
+    written = saved(image_of(np.zeros((1, 5, 7, 3), np.float32), sheared), tmp_path / "x.nii.gz")
     assert (int(written.header["sform_code"]), int(written.header["qform_code"])) == (1, 0)
 
 
 def test_same_image_same_bytes(tmp_path: Path) -> None:
     """Whatever the name and the time."""
-    image = MetaTensor(torch.arange(105.0).reshape(1, 5, 7, 3), affine=AFFINE)
+    image = image_of(np.arange(105, dtype=np.float32).reshape(1, 5, 7, 3))
     paths = tmp_path / "one.nii.gz", tmp_path / "two.nii.gz"
     for path in paths:
         saved(image, path)
@@ -183,7 +187,7 @@ def test_any_orientation(
     affine = np.eye(4)
     affine[:3, :3] = nibabel.quaternions.quat2mat(quaternion) * spacing * [1, 1, -1 if mirrored else 1]
     affine[:3, 3] = origin
-    image = MetaTensor(torch.arange(105.0).reshape(1, 5, 7, 3), affine=affine)
+    image = image_of(np.arange(105, dtype=np.float32).reshape(1, 5, 7, 3), affine)
     path = tmp_path_factory.getbasetemp() / "any.nii.gz"
     written = saved(image, path)
     # a qform is there when it says the same to a part of a voxel

@@ -17,8 +17,8 @@ from pydicom import dcmread
 from seqnorm_monai.images.__main__ import main
 from seqnorm_monai.images.dicom.errors import SeriesError
 from seqnorm_monai.images.dicom.series import Series
-from seqnorm_monai.images.inventory import Listing, _refused, check_pixels, list_sources
-from seqnorm_monai.images.rows import letters, plane_of
+from seqnorm_monai.images.inventory import Inventory, _refused, check_pixels, take_inventory
+from seqnorm_monai.images.rows import axis_letters, plane_of
 from seqnorm_monai.images.rules import parse_rules
 from seqnorm_monai.images.sources import open_sources
 from seqnorm_monai.images.terminal_table import table
@@ -26,9 +26,9 @@ from tests.makers.bundles import environment
 from tests.makers.studies import SECRETS, mr_slice, save, write_phases
 
 
-def listed(folder: Path) -> Listing:
+def listed(folder: Path) -> Inventory:
     with open_sources(folder) as sources:
-        return list_sources(sources)
+        return take_inventory(sources)
 
 
 def test_phases_stacks_and_series_in_order(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_files_of_a_reason_are_counted_and_some_named(tmp_path: Path) -> None:
 def test_orientation_in_words(columns: tuple[list[float], ...], axes: str, plane: str) -> None:
     affine = np.eye(4)
     affine[:3, :3] = np.column_stack(columns)
-    assert (letters(affine), plane_of(affine)) == (axes, plane)
+    assert (axis_letters(affine), plane_of(affine)) == (axes, plane)
 
 
 def test_problems_of_geometry(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_one_phase_of_a_file_is_beyond_reach(tmp_path: Path) -> None:
     stored[0, 0, 0, 1] = 1e39
     nibabel.save(nibabel.Nifti1Image(stored, np.eye(4)), tmp_path / "a.nii")
     with open_sources(tmp_path) as sources:
-        listing = list_sources(sources)
+        listing = take_inventory(sources)
         check_pixels(listing)
     assert [row.status for row in listing.rows] == ["used", "rejected"]
     (record,) = listing.files
@@ -178,7 +178,7 @@ def test_rules_choose_series_and_keep_refusals(tmp_path: Path) -> None:
     content.unlink()
     rules = parse_rules({"selections": [{"conditions": {"SeriesNumber": 2}}]})
     with open_sources(tmp_path) as sources:
-        listing = list_sources(sources, rules)
+        listing = take_inventory(sources, rules)
     assert [row.series_number for row in listing.rows] == [2]
     found = [(record.path, record.status) for record in listing.files if not record.path.startswith("a/")]
     assert found == [

@@ -14,8 +14,8 @@ from pydicom.uid import UID, MultiFrameTrueColorSecondaryCaptureImageStorage
 
 from seqnorm_monai.images.dicom import DicomReadError
 from seqnorm_monai.images.dicom.series import read_studies
-from seqnorm_monai.images.dicom.volume import load_volume
 from seqnorm_monai.images.sources import SourceFile
+from tests.makers.reading import load_volume
 
 # odd sizes; JPEG 2000 encoders need 32 in both directions
 ROWS, COLUMNS = 37, 43

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seqnorm_monai.images.dicom import DicomReadError, read_radiograph
+from seqnorm_monai.images.errors import ImageReadError
+from tests.makers.reading import read_radiograph
 
 # JPEG 2000 encoders need 32 in both directions.
 ROWS, COLUMNS = 43, 37
@@ -29,9 +30,9 @@ def native_bytes(stored: np.ndarray, bits_allocated: int, *, big_endian: bool = 
     return data + b"\0" * (len(data) % 2)
 
 
-def refusal(path: Path | str, **arguments: Any) -> DicomReadError:  # noqa: ANN401
+def refusal(path: Path | str, **arguments: Any) -> ImageReadError:  # noqa: ANN401
     """The error with which `path` is refused; its text quotes nothing that identifies the patient of `make_dicom`."""
-    with pytest.raises(DicomReadError) as caught:
+    with pytest.raises(ImageReadError) as caught:
         read_radiograph(path, **arguments)
     assert caught.value.path == Path(path)
     assert str(caught.value).startswith(f"{path}: {caught.value.reason}")

@@ -12,7 +12,8 @@ import pytest
 import torch
 from monai.transforms import LoadImage
 
-from seqnorm_monai.images.nifti import NiftiReadError, load_nifti, read_nifti
+from seqnorm_monai.images.nifti import NiftiReadError, read_nifti
+from tests.makers.reading import load_nifti
 
 SHAPE = (5, 7, 3)
 RNG = np.random.default_rng(11)

@@ -5,58 +5,68 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import seqnorm_monai
+import seqnorm_monai.images
 from tests.makers.bundles import ROOT
 
 PACKAGE = ROOT / "seqnorm_monai"
 
-# what each module may import of the package: mathematics knows no network, networks know no DICOM
-ALLOWED: dict[str, set[str]] = {
-    "reference": set(),
-    "positions": set(),
-    "recompute": set(),
-    "functional": {"recompute"},
-    "mixing": set(),
-    "paths": {"functional", "mixing"},
-    "attention": {"functional", "paths"},
-    "layer_map": {"attention", "functional", "paths"},
-    "mlp": {"functional"},
-    "layers": {"attention", "functional", "layer_map", "mlp"},
-    "networks": {"layers", "positions"},
-    "tokenwise": {"attention", "layer_map", "layers", "networks"},
-    "image_source": set(),
-    "token_store": set(),
-    "progress": {"files", "functional", "image_source"},
-    "streaming": {"functional", "image_source", "layer_map", "networks", "progress", "token_store", "tokenwise"},
-    "streaming_training": {
-        *("attention", "functional", "image_source", "layer_map", "streaming", "token_store", "tokenwise"),
-    },
-    "parallel": {"attention", "functional", "layer_map", "networks", "tokenwise"},
-    "peers": {"attention", "functional", "paths"},
-    "complexity": {"mlp", "paths", "peers", "recompute"},
-    "benchmarking": {
-        *("benchmarking", "attention", "caching", "complexity", "files", "networks", "peers", "__version__"),
-    },
-    "caching": {"__version__", "folders"},
-    "folders": set(),
-    "read_errors": set(),
-    "nifti": {"nifti", "read_errors"},
-    "dicom": {"dicom", "files", "folders", "nifti", "read_errors"},
-    "studies": {"accounting", "dicom", "read_errors"},
-    "transforms": {"transforms", "dicom", "studies"},
-    "files": set(),
-    "datalist_rules": set(),
-    "labels_csv": {"datalist_rules"},
-    "datalists": {"datalist_rules", "labels_csv", "files"},
-    "evaluation": {"files"},
-    "metrics": set(),
-    "accounting": set(),
-    "handlers": {"handlers", "accounting", "evaluation", "files"},
-    "__init__": set(),
+# what everything in images/ stands on
+GROUND = ("images.errors", "images.machine_errors", "images.records", "images.image_array")
+# What a room may import of the package, beside itself. A module's own rule is the one with the longest name that its
+# name starts with; a name allows all that starts with it.
+ALLOWED: dict[str, tuple[str, ...]] = {
+    "": (),
+    "atomic_files": (),
+    "attention": (),
+    "networks": ("attention",),
+    "streaming": ("attention", "networks", "images.slides.regions", "atomic_files"),
+    "evaluation": ("atomic_files",),
+    "data": ("images", "atomic_files", "optional", "__version__"),
+    "handlers": ("data", "evaluation", "images.records", "atomic_files"),
+    "benchmarking": ("attention", "networks", "streaming", "data", "images", "atomic_files", "__version__"),
+    # the formats do not know each other
+    "images.errors": (),
+    "images.machine_errors": (),
+    "images.records": (),
+    "images.image_array": (),
+    "images.rules": (),
+    "images.folders": ("images.machine_errors",),
+    "images.dicom": (*GROUND, "atomic_files"),
+    "images.nifti": GROUND,
+    "images.slides": (),
+    "images.archives": (*GROUND, "images.dicom.errors"),
+    "images.sources": (*GROUND, "images.archives", "images.dicom", "images.folders"),
+    "images.rows": (*GROUND, "images.dicom", "images.nifti"),
+    "images.inventory": (
+        *(*GROUND, "images.dicom", "images.nifti"),
+        *("images.rows", "images.rules", "images.sources"),
+    ),
+    "images.study_image": (*GROUND, "images.inventory", "images.rules", "images.sources"),
+    "images.export": (*GROUND, "images.inventory", "images.rows", "atomic_files"),
+    "images.terminal_table": (*GROUND, "images.inventory", "images.rows", "atomic_files"),
+    "images.__main__": ("images",),
+    "images": ("images.errors",),
 }
+# Inside images/dicom: the floors from the ground up; a module imports from its own floor and from those below.
+DICOM_FLOORS: tuple[tuple[str, ...], ...] = (
+    ("errors", "silence", "geometry", "identifiers", "processes"),
+    ("header",),
+    ("open", "sop_classes", "phase_attributes", "pixels"),
+    ("functional_groups", "rule_attributes", "encoding", "dicomdir", "write"),
+    ("plane",),
+    ("instance", "load_planes", "stacks"),
+    ("copies", "phases", "volume"),
+    ("scan",),
+    ("series",),
+    ("__init__",),
+)
 
 
 def tracked() -> list[Path]:
@@ -65,14 +75,34 @@ def tracked() -> list[Path]:
 
 
 def module_of(path: Path) -> str:
-    """The first part of a module's name below the package."""
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    """The name of a module below the package, "" for the package itself."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").rstrip(".")
+
+
+def starts_with(name: str, prefix: str) -> bool:
+    return not prefix or name == prefix or name.startswith(f"{prefix}.")
+
+
+def rule_of(module: str) -> str:
+    return max((rule for rule in ALLOWED if starts_with(module, rule)), key=len)
+
+
+def is_typing_block(node: ast.AST) -> bool:
+    """What only a type checker imports is no arrow."""
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def nodes_of(tree: ast.AST) -> Iterator[ast.AST]:
+    for node in ast.iter_child_nodes(tree):
+        if not is_typing_block(node):
+            yield node
+            yield from nodes_of(node)
 
 
 def imported(path: Path) -> set[str]:
     """Everything of this project that a file imports, by full name."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -86,11 +116,71 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_go_one_way(path: Path) -> None:
-    own = module_of(path)
+    rule = rule_of(module_of(path))
     for name in imported(path):
-        parts = name.split(".")
-        assert parts[0] == "seqnorm_monai", f"{path.name} imports {name}"
-        assert len(parts) > 1 and parts[1] in ALLOWED[own], f"{own} may not import {name}"
+        root, _, rest = name.partition(".")
+        assert root == "seqnorm_monai", f"{path.name} imports {name}"
+        allowed = any(starts_with(rest, prefix) for prefix in (*ALLOWED[rule], rule) if prefix)
+        assert allowed, f"{rule} may not import {name}"
+
+
+def floor_of(module: str) -> int:
+    """The floor of a module inside images/dicom, by the first part of its name there."""
+    part = module.removeprefix("images.dicom").lstrip(".").split(".")[0] or "__init__"
+    return next(floor for floor, parts in enumerate(DICOM_FLOORS) if part in parts)
+
+
+DICOM = [path for path in MODULES if starts_with(module_of(path), "images.dicom")]
+
+
+@pytest.mark.parametrize("path", DICOM, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_floors_inside_dicom(path: Path) -> None:
+    own = floor_of(module_of(path))
+    for name in imported(path):
+        target = name.removeprefix("seqnorm_monai.")
+        if starts_with(target, "images.dicom"):
+            assert floor_of(target) <= own, f"{module_of(path)} imports {target} from a floor above"
+
+
+def arrows() -> dict[str, set[str]]:
+    """Module -> modules that it imports."""
+    names = {module_of(path): path for path in MODULES}
+    found: dict[str, set[str]] = {}
+    for module, path in names.items():
+        targets = {name.removeprefix("seqnorm_monai.") for name in imported(path)}
+        known = {max((n for n in names if starts_with(target, n)), key=len) for target in targets}
+        found[module] = known - {module}
+    return found
+
+
+def test_no_circle_between_modules() -> None:
+    remaining = arrows()
+    while ground := {module for module, targets in remaining.items() if not targets & remaining.keys()}:
+        remaining = {module: targets for module, targets in remaining.items() if module not in ground}
+    assert not remaining, f"circles among {sorted(remaining)}"
+
+
+@pytest.mark.parametrize("room", ["images", "evaluation"])
+def test_rooms_without_torch(room: str) -> None:
+    """Every module of the room, imported in a fresh process."""
+    names = [f"seqnorm_monai.{module_of(path)}" for path in MODULES if starts_with(module_of(path), room)]
+    code = f"import sys; [__import__(name) for name in {names!r}]; print({{'torch', 'monai'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_the_package_itself_imports_nothing() -> None:
+    code = "import sys; before = set(sys.modules); import seqnorm_monai; print(len(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 20
+
+
+def test_public_names_exist() -> None:
+    for package in (seqnorm_monai, seqnorm_monai.images):
+        for name in package.__all__:
+            assert getattr(package, name) is not None
+        with pytest.raises(AttributeError, match="no attribute 'absent'"):
+            package.absent  # noqa: B018
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -98,8 +188,14 @@ def test_package_names_no_bundle(path: Path) -> None:
     assert "bundles/" not in path.read_text()
 
 
-def test_table_of_imports_is_complete() -> None:
-    assert {module_of(path) for path in MODULES} == set(ALLOWED)
+def test_rules_name_what_exists() -> None:
+    modules = {module_of(path) for path in MODULES}
+    for rule in ALLOWED:
+        assert any(starts_with(module, rule) for module in modules), f"{rule} does not exist"
+    parts = {
+        module.removeprefix("images.dicom").lstrip(".").split(".")[0] or "__init__" for module in map(module_of, DICOM)
+    }
+    assert parts == {part for floor in DICOM_FLOORS for part in floor}
 
 
 def test_python_lives_where_it_belongs() -> None:
@@ -123,19 +219,32 @@ def test_top_level_is_the_fixed_one() -> None:
 
 
 def test_tree_in_the_readme_is_true() -> None:
-    """Every module and every bundle stands in the drawing, and nothing that does not exist does."""
+    """Each folder of the package stands in the drawing, with the first sentence of its docstring."""
     text = (ROOT / "README.md").read_text()
     drawing = re.search(r"## The tree\n+```\n(.*?)```", text, re.S).group(1)
-    for name in {module_of(path) for path in MODULES} - {"__init__"}:
-        assert re.search(rf"\b{name}(\.py|/)", drawing), f"{name} is not in the drawing"
+    drawn: dict[str, str] = {}
+    parents: list[str] = []
+    for line in drawing.splitlines():
+        indent, name, says = re.fullmatch(r"( *)(\S+)/ +(.*)", line).groups()
+        parents = [*parents[: len(indent) // 2], name]
+        drawn["/".join(parents)] = says
+    for path in MODULES:
+        folder = path.parent.relative_to(ROOT).as_posix()
+        if path.name == "__init__.py" and folder != "seqnorm_monai":
+            sentence = ast.get_docstring(ast.parse(path.read_text())).split("\n")[0].rstrip(".")
+            says = drawn.pop(folder)
+            assert says[0].lower() + says[1:] == sentence[0].lower() + sentence[1:] or says == sentence, folder
+    assert set(drawn) == {"seqnorm_monai", "bundles", "scripts", "scripts/results", "tests"}
+
+
+def test_readme_stays_short_and_its_links_lead_somewhere() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert text.count("\n") <= 150
     for bundle in (ROOT / "bundles").iterdir():
-        assert f"{bundle.name}/" in drawing
-    for script in (ROOT / "scripts").glob("*"):
-        if script.is_file() and script.name != "common.sh":
-            assert script.name in drawing, f"{script.name} is not in the drawing"
-    drawn = re.findall(r"[\w/.-]+\.(?:py|sh|toml|txt|md)\b", drawing)
-    for name in drawn:
-        assert list(ROOT.glob(name)) or list(ROOT.glob(f"*/{name}")), f"{name} does not exist"
+        assert f"(bundles/{bundle.name}/docs/README.md)" in text
+    for page in [ROOT / "README.md", *PACKAGE.rglob("README.md"), ROOT / "scripts/results/README.md"]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page}: {target}"
 
 
 def test_files_and_functions_stay_small() -> None:

@@ -1,8 +1,7 @@
-"""DICOM studies, series and radiographs as arrays, and DICOM files out of arrays.
+"""DICOM studies and series: headers, series, geometry; DICOM files out of arrays.
 
-`open_sources`, `read_studies` and `load_volume` go from any folder, archive or medium to tensors with their place in a
-patient; `read_radiograph` from one file to pixels of the right polarity; `write_radiograph` makes sample data. Every
-refusal is a `DicomReadError` that names file or series and the reason.
+`read_studies` groups files to volumes, `read_volumes` decodes them, `write_radiograph` makes sample data. Every refusal
+is a `DicomReadError` that names file or series and the reason.
 """
 
 from seqnorm_monai.images.dicom.errors import (
@@ -14,11 +13,9 @@ from seqnorm_monai.images.dicom.errors import (
     SeriesError,
     UnreadableFileError,
     UnsupportedImageError,
-    find_read_error,
 )
-from seqnorm_monai.images.dicom.radiograph import Radiograph, read_radiograph
-from seqnorm_monai.images.dicom.series import Series, StudyReport, read_studies
-from seqnorm_monai.images.dicom.volume import Volume, load_volume
+from seqnorm_monai.images.dicom.series import ScannedStudies, Series, read_studies
+from seqnorm_monai.images.dicom.volume import Volume, read_volumes
 from seqnorm_monai.images.dicom.write import RadiographHeader, write_radiograph, write_radiograph_jpeg
 
 __all__ = [
@@ -27,18 +24,15 @@ __all__ = [
     "NotDicomError",
     "OtherModalityError",
     "PixelDecodeError",
-    "Radiograph",
     "RadiographHeader",
+    "ScannedStudies",
     "Series",
     "SeriesError",
-    "StudyReport",
     "UnreadableFileError",
     "UnsupportedImageError",
     "Volume",
-    "find_read_error",
-    "load_volume",
-    "read_radiograph",
     "read_studies",
+    "read_volumes",
     "write_radiograph",
     "write_radiograph_jpeg",
 ]

@@ -50,23 +50,3 @@ class SeriesError(DicomReadError):
         # an exception is pickled as its class and these
         self.args = (tuple(files), reason, advice)
         self.files = tuple(files)
-
-
-def find_read_error(exception: BaseException | None) -> ImageReadError | None:
-    """The `ImageReadError` (of DICOM or NIfTI) that led to `exception`, or None.
-
-    MONAI's `Compose` raises ``RuntimeError("applying transform ...")`` from the original error; this walks
-    ``__cause__`` and ``__context__`` back to it. A DataLoader with worker processes passes on the text of an
-    exception only: there the message still names file and reason, but nothing is left to find.
-    """
-    seen: set[int] = set()
-    waiting = [exception]
-    while waiting:
-        current = waiting.pop()
-        if current is None or id(current) in seen:
-            continue
-        if isinstance(current, ImageReadError):
-            return current
-        seen.add(id(current))
-        waiting += [current.__context__, current.__cause__]
-    return None

@@ -12,28 +12,44 @@ import numpy.typing as npt
 from seqnorm_monai.images.dicom.encoding import Encoding
 from seqnorm_monai.images.dicom.errors import DicomReadError, PixelDecodeError, UnsupportedImageError
 from seqnorm_monai.images.dicom.header import Header
-from seqnorm_monai.images.dicom.instance import Plane
-from seqnorm_monai.images.dicom.open import read_header
 from seqnorm_monai.images.dicom.pixels.colour import colour_frame_bits, decode_colour
-from seqnorm_monai.images.dicom.pixels.decode import DECODE_KEYWORDS, PixelLayout, decode_stored_values, read_cells
+from seqnorm_monai.images.dicom.pixels.decode import PixelLayout, StoredValues, decode_stored_values
 from seqnorm_monai.images.dicom.pixels.fragments import read_frames
-from seqnorm_monai.images.dicom.pixels.grayscale import LookupTable, Rescale, modality_values
-from seqnorm_monai.images.dicom.pixels.luts import LUT_KEYWORDS, read_modality
-from seqnorm_monai.images.dicom.pixels.palette import PALETTE_KEYWORDS, apply_palette
+from seqnorm_monai.images.dicom.pixels.grayscale import (
+    LookupTable,
+    Rescale,
+    modality_range,
+    modality_values,
+    padding_mask,
+    presentation_values,
+)
+from seqnorm_monai.images.dicom.pixels.luts import read_modality, read_padding, read_voi
+from seqnorm_monai.images.dicom.pixels.palette import apply_palette
 from seqnorm_monai.images.dicom.pixels.pixeldata import EncodedPixels
-from seqnorm_monai.images.dicom.silence import quiet_pydicom
+from seqnorm_monai.images.dicom.plane import Plane
+from seqnorm_monai.images.dicom.silence import pydicom_silenced
+from seqnorm_monai.images.image_array import MODALITY_VALUES, ReadOptions
+from seqnorm_monai.images.machine_errors import raise_machine_error
 
-_KEYWORDS = (*DECODE_KEYWORDS, *LUT_KEYWORDS, *PALETTE_KEYWORDS, "PlanarConfiguration", "SOPInstanceUID")
 # Integers up to this magnitude are exact in float32.
 _EXACT = 2**24
 Pixels = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+# a frame, and which of its pixels are padding where that was asked for
+Frame = tuple[Pixels, Mask | None]
 
 
-def load_planes(planes: Sequence[Plane]) -> Pixels:
+def load_planes(planes: Sequence[Plane], options: ReadOptions = MODALITY_VALUES) -> Pixels:
     """The pixels of planes (slices, rows, columns[, channels]), in their order.
 
-    Values are those of the modality LUT (PS3.3 section C.11.1), MONOCHROME1 in the polarity of MONOCHROME2, colour as
-    RGB. Raises a DicomReadError that names the file.
+    Values are those of the modality LUT (PS3.3 section C.11.1) or, with `apply_voi`, of the VOI LUT in [0, 1] (section
+    C.11.2), always in the polarity of MONOCHROME2; colour is RGB. MONOCHROME1 (section C.7.6.3.1.2) is reflected over
+    the possible range, see `grayscale.modality_values`. Presentation LUT Shape is not consulted: in an image INVERSE
+    accompanies MONOCHROME1 and IDENTITY accompanies MONOCHROME2 (sections C.8.11.3 and C.11.6), so it would invert
+    twice. With `fill_padding`, padding takes the smallest value of all other pixels, in either polarity; lossy
+    compression blurs padding beyond recognition.
+
+    Raises a DicomReadError that names the file.
     """
     by_file: dict[Path, list[tuple[int, Plane]]] = defaultdict(list)
     for index, plane in enumerate(planes):
@@ -42,81 +58,78 @@ def load_planes(planes: Sequence[Plane]) -> Pixels:
     shape = (first.rows, first.columns, *([first.channels] if first.channels > 1 else []))
     # empty pages: the memory is taken as the slices come
     pixels = np.empty((len(planes), *shape), np.float32)
-    with quiet_pydicom():
+    padding = np.zeros(pixels.shape if options.fill_padding else 0, np.bool_)
+    with pydicom_silenced():
         for path, members in by_file.items():
-            for index, values in _decoded(path, members):
+            for index, (values, padded) in _decoded(path, members, options):
                 if values.shape != shape:
                     raise UnsupportedImageError(path, "the image differs in size from the others of its series")
                 pixels[index] = values
+                if padded is not None:
+                    padding[index] = padded
+    return _filled(first.path, pixels, padding) if padding.any() else pixels
+
+
+def _filled(path: Path, pixels: Pixels, padding: Mask) -> Pixels:
+    if padding.all():
+        raise UnsupportedImageError(path, "every pixel is padding (PixelPaddingValue)")
+    pixels[padding] = pixels[~padding].min()
     return pixels
 
 
-def _decoded(path: Path, members: list[tuple[int, Plane]]) -> Iterator[tuple[int, Pixels]]:
+def _decoded(path: Path, members: list[tuple[int, Plane]], options: ReadOptions) -> Iterator[tuple[int, Frame]]:
     """The frames of one file that are asked for. Whatever goes wrong is a DicomReadError of this file."""
     try:
         encoding = members[0][1].encoding
-        if encoding is None:
-            yield from _by_header(path, members)
-        else:
-            yield from _by_encoding(path, encoding, members)
+        header, layout = encoding.header(path), encoding.layout
+        frame_bits = colour_frame_bits(header, layout) if encoding.samples == 3 else layout.frame_bits
+        encoded = read_frames(header, frame_bits, encoding.frames, [plane.frame for _, plane in members])
+        for index, plane in members:
+            yield index, _frame(header, encoding, encoded.pop(plane.frame), plane, options)
     except DicomReadError:
         raise
-    except OSError:
+    except OSError as error:
+        raise_machine_error(error)
         raise PixelDecodeError(path, "cannot be opened again") from None
     # a damaged file may raise anything; its text is not passed on
     except Exception as error:
+        raise_machine_error(error)
         raise PixelDecodeError(path, f"the pixels cannot be read ({type(error).__name__})") from None
 
 
-def _by_encoding(path: Path, encoding: Encoding, members: list[tuple[int, Plane]]) -> Iterator[tuple[int, Pixels]]:
-    header, layout = encoding.header(path), encoding.layout
-    wanted = [plane.frame for _, plane in members]
-    encoded = read_frames(header, layout.frame_bits, encoding.frames, wanted)
-    for index, plane in members:
-        rescale = encoding.rescale if plane.rescale is None else Rescale(*plane.rescale)
-        stored = decode_stored_values(header, layout, encoded.pop(plane.frame))
-        yield index, gray_values(path, stored, layout, rescale, inverted=encoding.inverted)
-
-
-def _by_header(path: Path, members: list[tuple[int, Plane]]) -> Iterator[tuple[int, Pixels]]:
-    header = read_header(path, _KEYWORDS)
-    plane = members[0][1]
-    layout = read_cells(header)
-    if (layout.rows, layout.columns, header.text("SOPInstanceUID")) != (
-        plane.rows,
-        plane.columns,
-        plane.sop_instance_uid,
-    ):
-        raise UnsupportedImageError(path, "the file changed since it was scanned", "read the study again")
-    colour = (header.integer("SamplesPerPixel") or 1) == 3
-    frame_bits = colour_frame_bits(header, layout) if colour else layout.frame_bits
-    frames = header.integer("NumberOfFrames") or 1
-    encoded = read_frames(header, frame_bits, frames, [plane.frame for _, plane in members])
-    for index, plane in members:
-        yield index, _values(header, layout, encoded.pop(plane.frame), plane)
-
-
-def _values(header: Header, layout: PixelLayout, encoded: EncodedPixels, plane: Plane) -> Pixels:
-    photometric = header.code("PhotometricInterpretation")
-    if (header.integer("SamplesPerPixel") or 1) == 3:
-        return decode_colour(header, layout, encoded).astype(np.float32)
-    if photometric not in ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"):
+def _frame(header: Header, encoding: Encoding, encoded: EncodedPixels, plane: Plane, options: ReadOptions) -> Frame:
+    layout, photometric = encoding.layout, encoding.photometric
+    if encoding.samples == 3:
+        return decode_colour(header, layout, encoded).astype(np.float32), None
+    if not encoding.is_grayscale and photometric != "PALETTE COLOR":
         raise UnsupportedImageError(header.path, f"PhotometricInterpretation {photometric or 'missing'} of one sample")
+    # the small elements first: a bad one is found without decoding
+    limits = read_padding(header, signed=layout.signed) if options.fill_padding and encoding.is_grayscale else None
     stored = decode_stored_values(header, layout, encoded)
     if photometric == "PALETTE COLOR":
-        return apply_palette(header, stored, signed=layout.signed).astype(np.float32)
-    own = plane.rescale
-    modality = read_modality(header, signed=layout.signed) if own is None else Rescale(*own)
-    return gray_values(header.path, stored, layout, modality, inverted=photometric == "MONOCHROME1")
+        return apply_palette(header, stored, signed=layout.signed).astype(np.float32), None
+    modality = encoding.rescale if plane.rescale is None else Rescale(*plane.rescale)
+    if modality is None:
+        modality = read_modality(header, signed=layout.signed)
+    inverted = photometric == "MONOCHROME1"
+    if options.apply_voi:
+        values = _shown(header, stored, layout, modality, inverted=inverted)
+    else:
+        values = gray_values(header.path, stored, layout, modality, inverted=inverted)
+    return values, None if limits is None else padding_mask(stored, limits)
+
+
+def _shown(
+    header: Header, stored: StoredValues, layout: PixelLayout, modality: LookupTable | Rescale, *, inverted: bool
+) -> Pixels:
+    """Values in [0, 1] after the VOI LUT; over the possible range of modality values where the file has none."""
+    voi = read_voi(header, signed=modality_range(layout.stored_range, modality)[0] < 0)
+    values = presentation_values(stored.astype(np.float64), layout.stored_range, modality, voi, invert=inverted)
+    return values.astype(np.float32)
 
 
 def gray_values(
-    path: Path,
-    stored: npt.NDArray[np.integer],
-    layout: PixelLayout,
-    modality: LookupTable | Rescale,
-    *,
-    inverted: bool,
+    path: Path, stored: StoredValues, layout: PixelLayout, modality: LookupTable | Rescale, *, inverted: bool
 ) -> Pixels:
     """Modality values as float32, computed in float64 and rounded once; directly where every step is exact.
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
-import torch
-from monai.data import MetaTensor
-from monai.utils import MetaKeys, SpaceKeys
-from monai.utils.misc import ImageMetaKey
 
-from seqnorm_monai.images.dicom.instance import Plane
 from seqnorm_monai.images.dicom.load_planes import load_planes
+from seqnorm_monai.images.dicom.plane import Plane
+from seqnorm_monai.images.image_array import LPS_TO_RAS, MODALITY_VALUES, ImageArray, ReadOptions
 
 Affine = tuple[tuple[float, ...], ...]
+# texts of the header that go with the pixels, "" where the file has none
+_TEXTS = ("SOPClassUID", "ViewPosition", "ImageLaterality")
 
 
 @dataclass(frozen=True)
@@ -49,46 +47,55 @@ class Volume:
     attributes: Mapping[str, object]
     planes: tuple[Plane, ...]
 
+    def read(self, options: ReadOptions = MODALITY_VALUES) -> ImageArray:
+        """`read_volumes` of this phase alone."""
+        return read_volumes([self], options)
 
-def load_volume(volume: Volume, *, affine_lps_to_ras: bool = True) -> MetaTensor:
-    """Decode to float32 (channels, columns, rows[, slices]); a single slice has no last axis.
 
-    The tensor is a view of slices that lie one after the other in memory, so not contiguous.
+def read_volumes(volumes: Sequence[Volume], options: ReadOptions = MODALITY_VALUES) -> ImageArray:
+    """Decode phases that lie on one grid, each file opened once: (phases * channels, columns, rows[, slices]).
 
-    Values are those of the modality LUT (PS3.3 section C.11.1), MONOCHROME1 in the polarity of MONOCHROME2, colour
-    as RGB. Padding is left as it is stored and rescaled, as ITK leaves it. The affine is that of the volume, in RAS
-    unless `affine_lps_to_ras` is off; without geometry it is the spacing (or 1) along the axes of the patient,
-    as MONAI's ITKReader has it.
+    A single slice has no last axis. The array is a view of slices that lie one after the other in memory, so not
+    contiguous. Values: see `load_planes`. The affine is that of the volumes, in RAS; without geometry it is the
+    spacing (or 1) along the axes of the patient, as MONAI's ITKReader has it. Meta data are those of the first phase,
+    `phase_index` and `phase_label` where it is the only one.
 
     Raises a DicomReadError that names the file.
     """
-    return _to_tensor(volume, load_planes(volume.planes), affine_lps_to_ras=affine_lps_to_ras)
+    first = volumes[0]
+    pixels = load_planes([plane for volume in volumes for plane in volume.planes], options)
+    slices, rows, columns = first.shape[:3]
+    array = pixels.reshape(len(volumes), slices, rows, columns, -1).transpose(0, 4, 3, 2, 1)
+    array = array.reshape(-1, columns, rows, slices)
+    return ImageArray(
+        path=first.files[0],
+        pixels=array[..., 0] if first.kind == "image" else array,
+        affine=_affine(first),
+        has_geometry=first.affine is not None,
+        meta=_meta(volumes),
+    )
 
 
-def _to_tensor(volume: Volume, pixels: npt.NDArray[np.float32], *, affine_lps_to_ras: bool) -> MetaTensor:
-    if pixels.ndim == 3:
-        pixels = pixels[..., None]
-    array = pixels.transpose(3, 2, 1, 0)
-    if volume.kind == "image":
-        array = array[..., 0]
-    affine = np.eye(4) if volume.affine is None else np.array(volume.affine)
-    if volume.affine is None and volume.spacing is not None:
-        affine = np.diag([*volume.spacing, 1.0])
-    if affine_lps_to_ras:
-        affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
-    meta = {
-        ImageMetaKey.FILENAME_OR_OBJ: volume.files[0],
-        MetaKeys.ORIGINAL_AFFINE.value: affine.copy(),
-        MetaKeys.SPATIAL_SHAPE.value: np.asarray(array.shape[1:]),
-        MetaKeys.ORIGINAL_CHANNEL_DIM.value: 0,
-        MetaKeys.SPACE.value: SpaceKeys.RAS if affine_lps_to_ras else SpaceKeys.LPS,
+def _affine(volume: Volume) -> np.ndarray:
+    if volume.affine is not None:
+        return LPS_TO_RAS @ np.array(volume.affine)
+    return LPS_TO_RAS @ np.diag([*(volume.spacing or (1.0, 1.0, 1.0)), 1.0])
+
+
+def _meta(volumes: Sequence[Volume]) -> dict[str, object]:
+    volume, plane = volumes[0], volumes[0].planes[0]
+    texts = {keyword: str(volume.attributes.get(keyword, "")) for keyword in _TEXTS}
+    phase = {"phase_index": volume.phase_index, "phase_label": volume.phase_label} if len(volumes) == 1 else {}
+    return {
         "StudyInstanceUID": volume.study_instance_uid,
         "SeriesInstanceUID": volume.series_instance_uid,
         # one text, as DICOM joins values: lists of different lengths do not collate
         "SOPInstanceUID": "\\".join(volume.sop_instance_uids),
         "Modality": volume.modality,
-        "has_geometry": volume.affine is not None,
-        "phase_index": volume.phase_index,
-        "phase_label": volume.phase_label,
+        **texts,
+        "PhotometricInterpretation": plane.encoding.photometric,
+        "TransferSyntaxUID": plane.encoding.transfer_syntax,
+        # the attribute that the spacing comes from, "" where there is none
+        "spacing_source": plane.spacing_source,
+        **phase,
     }
-    return MetaTensor(torch.from_numpy(array), affine=torch.from_numpy(affine), meta=meta)

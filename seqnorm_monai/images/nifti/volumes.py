@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from monai.data import MetaTensor
-from monai.utils import MetaKeys, SpaceKeys
-from monai.utils.misc import ImageMetaKey
 
+from seqnorm_monai.images.image_array import MODALITY_VALUES, ImageArray, ReadOptions
 from seqnorm_monai.images.nifti.byte_ranges import read_range
 from seqnorm_monai.images.nifti.errors import NiftiReadError
 from seqnorm_monai.images.nifti.header import Layout, read_layout
@@ -54,6 +51,10 @@ class NiftiVolume:
         """The file, or header and voxels of a pair."""
         return (self.path,) if self.layout.voxels == self.path else (self.path, self.layout.voxels)
 
+    def read(self, options: ReadOptions = MODALITY_VALUES) -> ImageArray:
+        """`read_volumes` of this phase alone."""
+        return read_volumes([self], options)
+
 
 def read_nifti(path: str | os.PathLike[str]) -> list[NiftiVolume]:
     """The volumes of a ``.nii``, ``.nii.gz`` or ``.hdr`` with its ``.img``, by the header alone.
@@ -72,35 +73,50 @@ def read_nifti(path: str | os.PathLike[str]) -> list[NiftiVolume]:
     return [_volume(layout, orientation, index) for index in range(layout.phases)]
 
 
-def load_nifti(volume: NiftiVolume) -> MetaTensor:
-    """Read one volume: `MetaTensor` (channels, x, y[, z]), float32, ``scl_slope * stored + scl_inter``.
+def read_volumes(volumes: Sequence[NiftiVolume], options: ReadOptions = MODALITY_VALUES) -> ImageArray:
+    """Read phases of one file: (phases * channels, x, y[, z]), float32, ``scl_slope * stored + scl_inter``.
 
     A single slice has no last axis. Scaled in float64 and rounded once; colour is not scaled (nifti1.h, "DATA
-    SCALING"). NaN and infinity stay, the meta entry `num_non_finite` counts them. The affine is that of the volume;
-    meta data are those of a DICOM volume (without identifiers and modality) and of MONAI's NibabelReader, but for the
-    texts of the header, which may name a patient.
+    SCALING"). NaN and infinity stay, the meta entry `num_non_finite` counts them. The affine is that of the volumes;
+    meta data are the numbers of the header, not its texts, which may name a patient. NIfTI has neither padding nor
+    windows: `options` change nothing.
 
     Raises NiftiReadError for what is cut off, damaged, or beyond float32.
     """
-    layout = volume.layout
-    _check_memory(layout)
-    start = layout.offset + volume.phase_index * layout.phase_bytes
-    end = layout.offset + volume.num_phases * layout.phase_bytes
-    content, rest = read_range(layout.voxels, start, layout.phase_bytes, end)
-    pixels, num_non_finite = decode_voxels(content, layout)
-    if volume.kind == "image":
-        pixels = pixels[..., 0]
-    meta = _meta(volume)
-    meta["num_non_finite"] = num_non_finite
-    meta["bytes_after_voxels"] = rest > 0
-    return MetaTensor(torch.from_numpy(pixels), affine=torch.from_numpy(volume.affine), meta=meta)
+    first = volumes[0]
+    layout = first.layout
+    _check_memory(layout, len(volumes))
+    phases, num_non_finite, rest = [], 0, 0
+    for volume in volumes:
+        start = layout.offset + volume.phase_index * layout.phase_bytes
+        end = layout.offset + volume.num_phases * layout.phase_bytes
+        content, rest = read_range(layout.voxels, start, layout.phase_bytes, end)
+        values, lost = decode_voxels(content, layout)
+        phases.append(values)
+        num_non_finite += lost
+    array = phases[0] if len(phases) == 1 else np.concatenate(phases)
+    return ImageArray(
+        path=os.fspath(first.path),
+        pixels=array[..., 0] if first.kind == "image" else array,
+        affine=first.affine,
+        has_geometry=first.orientation_source != "pixdim",
+        meta={**_meta(volumes), "num_non_finite": num_non_finite, "bytes_after_voxels": rest > 0},
+    )
 
 
-def _check_memory(layout: Layout) -> None:
+def _check_memory(layout: Layout, phases: int) -> None:
     """Refuse what this machine cannot hold: a small gzip file may truly unpack to very much."""
-    needed = layout.phase_bytes + 4 * math.prod(layout.shape) * layout.channels
-    if needed > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
+    needed = layout.phase_bytes + 4 * math.prod(layout.shape) * layout.channels * phases
+    if needed > _physical_memory():
         raise NiftiReadError(layout.path, f"its voxels need {needed >> 20} MiB, more than the memory of this machine")
+
+
+def _physical_memory() -> float:
+    """Bytes; infinite where the system does not tell, as Windows."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return math.inf
 
 
 def _volume(layout: Layout, orientation: Orientation, index: int) -> NiftiVolume:
@@ -131,23 +147,15 @@ def _time(layout: Layout, index: int) -> float | None:
     return (offset + index * step) * layout.to_seconds
 
 
-def _meta(volume: NiftiVolume) -> dict[str, Any]:
-    fields = volume.layout.fields
-    header = fields.as_byteswapped("<")
+def _meta(volumes: Sequence[NiftiVolume]) -> dict[str, object]:
+    volume = volumes[0]
+    header = volume.layout.fields.as_byteswapped("<")
     # Texts of the header (descrip, db_name, aux_file ...) are free: names of patients have been found in them.
-    meta: dict[str, Any] = {name: header[name] for name in header if header[name].dtype.kind not in "SV"}
+    numbers = {name: header[name] for name in header if header[name].dtype.kind not in "SV"}
+    phase = {"phase_index": volume.phase_index, "phase_label": volume.phase_label} if len(volumes) == 1 else {}
     return {
-        **meta,
-        ImageMetaKey.FILENAME_OR_OBJ: os.fspath(volume.path),
-        MetaKeys.ORIGINAL_AFFINE.value: volume.affine.copy(),
-        MetaKeys.SPATIAL_SHAPE.value: np.asarray(volume.shape[: 2 if volume.kind == "image" else 3]),
-        MetaKeys.ORIGINAL_CHANNEL_DIM.value: 0,
-        MetaKeys.SPACE.value: SpaceKeys.RAS,
-        # what a DICOM volume tells, and no NIfTI file
-        **dict.fromkeys(("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "Modality"), ""),
-        "has_geometry": volume.orientation_source != "pixdim",
-        "phase_index": volume.phase_index,
-        "phase_label": volume.phase_label,
+        **numbers,
         "orientation_source": volume.orientation_source,
         "spacing": np.asarray(volume.spacing),
+        **phase,
     }

@@ -10,22 +10,16 @@ from __future__ import annotations
 import math
 import mmap
 import os
-from collections.abc import Callable, Iterator
-from itertools import product
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".svs", ".ndpi")
-
-Prepare = Callable[[Tensor], Tensor]
 
 
 class RegionImage(Protocol):
@@ -105,6 +99,7 @@ class TiffImage:
         return page
 
     def close(self) -> None:
+        """Close the file; nothing can be read afterwards."""
         self._file.close()
 
     def _tile(self, row: int, column: int) -> np.ndarray | None:
@@ -173,43 +168,3 @@ def open_image(image: object) -> RegionImage:
     if hasattr(image, "shape") and callable(getattr(image, "read", None)):
         return image
     raise TypeError(f"image must be a numpy array, a path or an object with shape and read, got {type(image).__name__}")
-
-
-def read_tile(
-    image: RegionImage, start: tuple[int, ...], size: tuple[int, ...], *, prepare: Prepare | None, like: Tensor
-) -> Tensor:
-    """A region as a network takes it, (1, channels, \\*size), with the dtype and device of ``like``.
-
-    Raises:
-        ValueError: if the pixels are integers and ``prepare`` does not say what they are scaled by, or if the region
-            or what ``prepare`` makes of it has another size.
-    """
-    pixels = np.asarray(image.read(*start, *size))
-    if pixels.shape != (*size, *image.shape[len(size) :]):
-        raise ValueError(f"read{(*start, *size)} of the image must return {size} pixels, got the shape {pixels.shape}")
-    if not pixels.dtype.isnative:
-        pixels = pixels.astype(pixels.dtype.newbyteorder("="))
-    # a copy where the reader hands out memory that may not be written to, which torch warns about
-    tile = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())
-    tile = tile.movedim(-1, 0) if tile.dim() > len(size) else tile.unsqueeze(0)
-    tile = tile.unsqueeze(0).to(like.device)
-    if prepare is not None:
-        tile = prepare(tile)
-    elif not tile.is_floating_point():
-        raise ValueError(
-            f"the image holds {pixels.dtype} pixels: say how a network shall see them, for example "
-            "prepare=lambda tile: tile.float() / 255"
-        )
-    if tile.shape[2:] != torch.Size(size):
-        raise ValueError(f"prepare must keep the {size} pixels of a tile, got {tuple(tile.shape)}")
-    return tile.to(like.dtype)
-
-
-def tiles(grid: tuple[int, ...], patches: int) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Blocks of at most so many patches that cover a grid, each as its start and its size in patches.
-
-    They are about as high as wide, so that a tiled file is not decoded once for every row of patches.
-    """
-    edge = max(1, int(patches ** (1 / len(grid)) + 1e-9))
-    for start in product(*(range(0, n, edge) for n in grid)):
-        yield start, tuple(min(edge, n - s) for n, s in zip(grid, start))

@@ -17,8 +17,9 @@ from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSLossless, RLELossless
 
-from seqnorm_monai.images.dicom import DicomReadError, PixelDecodeError, read_radiograph
+from seqnorm_monai.images.errors import ImageReadError
 from tests.makers.dicom_files import ramp, refusal
+from tests.makers.reading import read_radiograph
 
 Make = Callable[..., Path]
 
@@ -32,10 +33,11 @@ def test_huge_sizes_take_no_memory(make_dicom: Make) -> None:
         dataset = dcmread(path)
         dataset.Rows = dataset.Columns = 65535
         dataset.save_as(path)
-        assert "at most" in refusal(path).reason
+        assert "pixels are claimed" in refusal(path).reason
         dataset.Rows = dataset.Columns = 16384
         dataset.save_as(path)
-        assert isinstance(refusal(path), PixelDecodeError)
+        reason = refusal(path).reason
+        assert "pixels are claimed" in reason or "header says" in reason
 
 
 def test_native_pixels_cut_off_anywhere(make_dicom: Make) -> None:
@@ -56,7 +58,6 @@ def test_compressed_pixels_cut_off(make_dicom: Make, transfer_syntax: str) -> No
     for length in [*range(start + 12, len(data) - 12, 61), len(data) - 12]:
         path.write_bytes(data[:length])
         error = refusal(path)
-        assert isinstance(error, PixelDecodeError)
         assert "cut off" in error.reason or "empty" in error.reason
 
 
@@ -68,7 +69,8 @@ def test_stream_cut_off_before_it_was_wrapped(make_dicom: Make, transfer_syntax:
     frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
     dataset.PixelData = encapsulate([frame[: len(frame) * 2 // 3]])
     dataset.save_as(path)
-    assert isinstance(refusal(path), PixelDecodeError)
+    reason = refusal(path).reason
+    assert "cut off" in reason or "cannot be decoded" in reason
 
 
 def test_jpeg_cut_off_before_it_was_wrapped(make_dicom: Make) -> None:
@@ -129,7 +131,7 @@ def test_more_frames_than_the_header_says(make_dicom: Make) -> None:
     frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
     dataset.PixelData = encapsulate([frame, frame])
     dataset.save_as(path)
-    assert "more than one frame: 2" in refusal(path).reason
+    assert "one frame, but 2 in the offset table" in refusal(path).reason
 
 
 @settings(
@@ -149,7 +151,7 @@ def test_damaged_headers_give_an_image_or_a_read_error(make_dicom: Make, data: s
     path.write_bytes(bytes(content))
     try:
         radiograph = read_radiograph(path, apply_voi=True)
-    except DicomReadError:
+    except ImageReadError:
         return
     assert radiograph.pixels.dtype == np.float32
     assert np.isfinite(radiograph.pixels).all()

@@ -14,7 +14,7 @@ from pydicom import dcmread
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 
-from seqnorm_monai.images.dicom.volume import load_volume
+from tests.makers.reading import load_volume
 from tests.makers.series_files import (
     Grid,
     check_placed,

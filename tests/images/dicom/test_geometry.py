@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from seqnorm_monai.images.dicom.geometry import GeometryError, position_labels, slice_normal, stack_geometry
-from seqnorm_monai.images.dicom.volume import load_volume
+from tests.makers.reading import load_volume
 from tests.makers.series_files import (
     Grid,
     check_placed,

@@ -20,7 +20,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 
-from seqnorm_monai.images.inventory import Listing, check_pixels, list_sources
+from seqnorm_monai.images.inventory import Inventory, check_pixels, take_inventory
 from seqnorm_monai.images.sources import open_sources
 from tests.images.test_sources import medium
 from tests.makers.bundles import environment
@@ -79,7 +79,8 @@ def files() -> dict[str, tuple[bytes, str, str]]:
         "huge.dcm": (huge, "rejected", "65535 x 65535|cut off"),
         "many frames.dcm": (own_series(7, NumberOfFrames=99_999), "rejected", "99999|cut off"),
         "frames.dcm": (own_series(8, NumberOfFrames="2147483647"), "rejected", "NumberOfFrames"),
-        "no frames.dcm": (own_series(9, NumberOfFrames=0), "rejected", "NumberOfFrames"),
+        "no frames.dcm": (own_series(9, NumberOfFrames=0), "used", ""),
+        "fewer frames.dcm": (own_series(14, NumberOfFrames=-1), "rejected", "NumberOfFrames is -1"),
         "huge.nii": (nifti([3, 32767, 32767, 32767, 1, 1, 1, 1]), "rejected", "cut off"),
         "less.nii": (nifti([3, 5, 7, 2, 1, 1, 1, 1]), "used", ""),
         "negative.nii": (nifti([3, 5, -7, 3, 1, 1, 1, 1]), "rejected", "an axis without voxels"),
@@ -143,7 +144,7 @@ OTHERS = {
 }
 
 
-def checked(listing: Listing, expected: dict[str, tuple[str, str]]) -> None:
+def checked(listing: Inventory, expected: dict[str, tuple[str, str]]) -> None:
     names = [record.path for record in listing.files]
     assert sorted(names) == sorted(expected)
     for record in listing.files:
@@ -160,7 +161,7 @@ def test_every_file_has_its_reason(hostile: Path) -> None:
     expected["outside/one.dcm"] = ("used", "")
     tracemalloc.start()
     with open_sources(hostile) as sources:
-        listing = list_sources(sources)
+        listing = take_inventory(sources)
         assert len(listing.files) == len(sources.files) + len(sources.refused)
         check_pixels(listing)
         _, peak = tracemalloc.get_traced_memory()
@@ -169,14 +170,14 @@ def test_every_file_has_its_reason(hostile: Path) -> None:
         checked(listing, expected)
         good = next(entry for entry in listing.entries if entry.row.files == 4)
         assert good.row.shape == (5, 6, 4) and good.row.status == "used"
-        np.testing.assert_allclose(good.load().affine, true_affine())
+        np.testing.assert_allclose(good.read().affine, true_affine())
     assert list((hostile.parent / "temporary").iterdir()) == []
 
 
 def test_directory_of_a_medium_that_leads_out(hostile: Path) -> None:
     with open_sources(hostile / "cd" / "DICOMDIR") as sources:
         checked(
-            list_sources(sources),
+            take_inventory(sources),
             {
                 "DICOMDIR": ("set_aside", "the directory of a medium"),
                 "../notes": ("rejected", "leads out of the folder"),
@@ -187,11 +188,11 @@ def test_directory_of_a_medium_that_leads_out(hostile: Path) -> None:
 
 def test_good_files_are_the_same_without_the_others(hostile: Path) -> None:
     with open_sources(hostile / "good") as sources:
-        alone = [entry.load() for entry in list_sources(sources).entries if entry.row.files == 4]
+        alone = [entry.read() for entry in take_inventory(sources).entries if entry.row.files == 4]
     with open_sources(hostile) as sources:
-        among = [entry.load() for entry in list_sources(sources).entries if entry.row.files == 4]
+        among = [entry.read() for entry in take_inventory(sources).entries if entry.row.files == 4]
     assert len(alone) == len(among) == 1
-    np.testing.assert_array_equal(alone[0].numpy(), among[0].numpy())
+    np.testing.assert_array_equal(alone[0].pixels, among[0].pixels)
 
 
 def test_listing_fits_into_little_memory(hostile: Path) -> None:
@@ -219,7 +220,9 @@ def test_permissions(tmp_path: Path) -> None:
     (tmp_path / "closed").chmod(0)
     (tmp_path / "shut").mkdir(0)
     with open_sources(tmp_path) as sources:
-        reasons = {record.path: record.reason for record in list_sources(sources).files if record.status == "rejected"}
+        reasons = {
+            record.path: record.reason for record in take_inventory(sources).files if record.status == "rejected"
+        }
     assert reasons == {"closed": "no permission to read it", "shut": "folder cannot be listed (PermissionError)"}
 
 
@@ -235,7 +238,7 @@ def test_pixels_that_fail_late(tmp_path: Path) -> None:
     dataset.PixelData = bytes(data)
     dataset.save_as(bad)
     with open_sources(tmp_path / "in") as sources:
-        listing = list_sources(sources)
+        listing = take_inventory(sources)
         assert [record.status for record in listing.files] == ["used"] * 8
         check_pixels(listing)
     rows = {row.status: row for row in listing.rows}

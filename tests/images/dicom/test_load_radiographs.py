@@ -12,8 +12,8 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from seqnorm_monai.images.dicom import read_radiograph
 from tests.makers.dicom_files import ramp
+from tests.makers.reading import read_radiograph
 
 Make = Callable[..., Path]
 

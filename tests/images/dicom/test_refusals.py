@@ -21,10 +21,10 @@ from seqnorm_monai.images.dicom import (
     PixelDecodeError,
     UnreadableFileError,
     UnsupportedImageError,
-    find_read_error,
-    read_radiograph,
 )
+from seqnorm_monai.images.errors import find_read_error
 from tests.makers.dicom_files import ramp, refusal
+from tests.makers.reading import read_radiograph
 
 Make = Callable[..., Path]
 
@@ -47,7 +47,6 @@ def test_not_dicom(tmp_path: Path, content: bytes, reason: str) -> None:
     path = tmp_path / "image.dcm"
     path.write_bytes(content)
     error = refusal(path)
-    assert isinstance(error, NotDicomError)
     assert reason in error.reason
 
 
@@ -56,14 +55,12 @@ def test_data_set_without_preamble_and_without_sop_class(make_dicom: Make) -> No
     data = path.read_bytes()
     path.write_bytes(data[data.index(b"\x08\0\x18\0UI") :])
     error = refusal(path)
-    assert isinstance(error, NotDicomError)
     assert "SOP class" in error.reason
 
 
 def test_unreadable(tmp_path: Path) -> None:
     assert "no such file" in refusal(tmp_path / "absent.dcm").reason
-    assert "directory" in refusal(tmp_path).reason
-    assert isinstance(refusal(tmp_path), UnreadableFileError)
+    assert "no file" in refusal(tmp_path).reason
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser may read every file")
@@ -85,39 +82,38 @@ def test_no_permission_as_the_system_reports_it(make_dicom: Make, monkeypatch: p
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("rtstruct.dcm", "RT Structure Set Storage"),
-        ("test-SR.dcm", "Comprehensive SR Storage"),
-        ("rtplan.dcm", "RT Plan Storage"),
-        ("waveform_ecg.dcm", "12-lead ECG Waveform Storage"),
-        ("DICOMDIR", "Media Storage Directory Storage"),
+        ("rtstruct.dcm", "an RT structure set"),
+        ("test-SR.dcm", "a structured report"),
+        ("rtplan.dcm", "an RT plan"),
+        ("waveform_ecg.dcm", "a waveform"),
     ],
 )
 def test_no_image(name: str, kind: str) -> None:
     error = refusal(get_testdata_file(name, download=False) or "")
-    assert isinstance(error, NoPixelDataError)
-    assert kind in error.reason
+    assert error.reason == kind
+    assert error.set_aside
 
 
 def test_image_without_its_pixels(make_dicom: Make) -> None:
     error = refusal(make_dicom(ramp(12), PixelData=None))
-    assert isinstance(error, NoPixelDataError)
     assert "Computed Radiography Image Storage" in error.reason
-    assert "cut off" in error.advice
+    assert "cut off" in error.reason
+    assert not error.set_aside
 
 
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("SC_rgb_jpeg.dcm", "SamplesPerPixel is 3, RGB"),
-        ("examples_palette.dcm", "PALETTE COLOR"),
-        ("rtdose.dcm", "NumberOfFrames is 15"),
-        ("badVR.dcm", "NumberOfFrames is not an integer"),
-        ("liver_1frame.dcm", "BitsAllocated 1"),
+        ("SC_rgb_jpeg.dcm", "a colour image (3 channels)"),
+        ("examples_palette.dcm", "a colour image (3 channels)"),
+        ("rtdose.dcm", "an RT dose distribution"),
+        ("badVR.dcm", "an RT dose distribution"),
+        ("liver_1frame.dcm", "a segmentation"),
+        ("SC_ybr_full_422_uncompressed.dcm", "a colour image (3 channels)"),
     ],
 )
 def test_other_images(name: str, reason: str) -> None:
     error = refusal(get_testdata_file(name, download=False))
-    assert isinstance(error, UnsupportedImageError)
     assert reason in error.reason
 
 
@@ -143,7 +139,6 @@ def test_other_images(name: str, reason: str) -> None:
 )
 def test_contradictory_headers(make_dicom: Make, attributes: dict[str, Any], reason: str) -> None:
     error = refusal(make_dicom(ramp(12), **attributes))
-    assert isinstance(error, UnsupportedImageError)
     assert reason in error.reason
 
 
@@ -187,7 +182,6 @@ def test_bad_lookup_tables(make_dicom: Make, descriptor: list[int], entries: lis
     item.add_new("LUTDescriptor", "US", descriptor)
     item.add_new("LUTData", "US", entries)
     error = refusal(make_dicom(ramp(12), ModalityLUTSequence=[item]))
-    assert isinstance(error, UnsupportedImageError)
     assert reason in error.reason
 
 
@@ -199,7 +193,6 @@ def test_float_pixels(make_dicom: Make) -> None:
 def test_modality(make_dicom: Make) -> None:
     path = make_dicom(ramp(12), Modality="MG")
     error = refusal(path, modalities=["CR", "DX"])
-    assert isinstance(error, UnsupportedImageError)
     assert error.reason == "Modality MG, accepted are CR, DX"
     assert read_radiograph(path, modalities=["MG"]).modality == "MG"
     with pytest.raises(TypeError, match="sequence of strings"):

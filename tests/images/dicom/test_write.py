@@ -25,8 +25,9 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from seqnorm_monai.images.dicom import RadiographHeader, read_radiograph, write_radiograph, write_radiograph_jpeg
+from seqnorm_monai.images.dicom import RadiographHeader, write_radiograph, write_radiograph_jpeg
 from tests.makers.dicom_files import COLUMNS, ROWS, ramp
+from tests.makers.reading import read_radiograph
 
 HEADER = RadiographHeader(
     patient_id="P1",

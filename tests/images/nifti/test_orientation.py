@@ -6,8 +6,9 @@ import nibabel
 import numpy as np
 import pytest
 
-from seqnorm_monai.images.nifti import load_nifti, read_nifti
+from seqnorm_monai.images.nifti import read_nifti
 from tests.makers.nifti import AFFINE, Make, header_of, ramp, refusal, same_as_monai
+from tests.makers.reading import load_nifti
 
 OBLIQUE = nibabel.quaternions.quat2mat([0.9, 0.3, -0.2, 0.24]) @ np.diag([1.5, 0.5, -2.0])
 

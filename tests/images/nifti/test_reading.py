@@ -14,12 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.data import get_testdata_file
 
-from seqnorm_monai.images.inventory import list_sources
+from seqnorm_monai.data import to_metatensor
+from seqnorm_monai.images.inventory import take_inventory
 from seqnorm_monai.images.nifti import byte_ranges as files
-from seqnorm_monai.images.nifti import load_nifti, read_nifti
+from seqnorm_monai.images.nifti import read_nifti
 from seqnorm_monai.images.sources import open_sources
 from tests.makers.bundles import SHARED
 from tests.makers.nifti import SHAPE, Make, ramp, refusal
+from tests.makers.reading import load_nifti
 
 
 @pytest.fixture
@@ -124,7 +126,7 @@ def test_float_limits(make_nifti: Make) -> None:
 
 def test_meta_data_are_those_of_a_dicom_volume(make_nifti: Make) -> None:
     with open_sources(get_testdata_file("CT_small.dcm", download=False)) as sources:
-        dicom = list_sources(sources).entries[0].load()
+        dicom = to_metatensor(take_inventory(sources).entries[0].read())
     nifti = load_nifti(*read_nifti(make_nifti(ramp("i2"))))
     assert set(dicom.meta) <= set(nifti.meta)
     for key in set(dicom.meta) - {"affine"}:

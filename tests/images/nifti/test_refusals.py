@@ -12,8 +12,9 @@ import nibabel
 import numpy as np
 import pytest
 
-from seqnorm_monai.images.nifti import is_nifti, load_nifti, read_nifti
+from seqnorm_monai.images.nifti import is_nifti, read_nifti
 from tests.makers.nifti import RNG, SHAPE, Make, header_of, ramp, refusal
+from tests.makers.reading import load_nifti
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ import nibabel
 import numpy as np
 import pytest
 
-from seqnorm_monai.images.nifti import load_nifti, read_nifti
+from seqnorm_monai.images.nifti import read_nifti
 from tests.makers.bundles import SHARED
 from tests.makers.nifti import SHAPE, Make, ramp, refusal, same_as_monai
+from tests.makers.reading import load_nifti
 
 
 @pytest.mark.parametrize("name", ["image.nii", "image.nii.gz"])

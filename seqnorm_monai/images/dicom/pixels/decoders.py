@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -9,7 +11,6 @@ from io import BytesIO
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
 from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
@@ -28,7 +29,7 @@ from pydicom.uid import (
 )
 
 from seqnorm_monai.images.dicom.pixels.stream_colour import libjpeg_takes_for_ybr
-from seqnorm_monai.images.dicom.silence import quiet_pydicom
+from seqnorm_monai.images.dicom.silence import pydicom_silenced
 
 # without those of part 2, whose transforms between components no decoder here knows
 J2K_SYNTAXES = (JPEG2000Lossless, JPEG2000)
@@ -57,6 +58,13 @@ class FrameFormat:
         return (self.rows, self.columns) if self.samples == 1 else (self.rows, self.columns, self.samples)
 
 
+def _threads() -> int:
+    """As many as torch may use where it is loaded (one in a worker of a DataLoader), else one for each core."""
+    if "torch" in sys.modules:
+        return sys.modules["torch"].get_num_threads()
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def decode_frame(frame: bytes, expected: FrameFormat) -> Words:
     """The samples of a frame (rows, columns[, samples]), sign-extended where they are signed.
 
@@ -65,7 +73,7 @@ def decode_frame(frame: bytes, expected: FrameFormat) -> Words:
     failures = []
     for name, decoder in _decoders(expected):
         try:
-            with quiet_pydicom():
+            with pydicom_silenced():
                 values = decoder(frame, expected)
         # Whatever a decoder raises on damaged data, without its text: it is long and names no file. A panic of one
         # written in Rust is no Exception.
@@ -96,7 +104,7 @@ def _decoders(expected: FrameFormat) -> Iterator[tuple[str, Callable[[bytes, Fra
         yield "pyjpegls", by_pydicom
     else:
         # OpenJPEG as in pylibjpeg, but it shares the work between threads; what is lossless is the same
-        threaded = syntax == JPEG2000Lossless and torch.get_num_threads() > 1 and has_imagecodecs()
+        threaded = syntax == JPEG2000Lossless and _threads() > 1 and has_imagecodecs()
         if threaded:
             yield "imagecodecs", by_imagecodecs
         yield "pylibjpeg", by_pydicom
@@ -189,7 +197,7 @@ def by_imagecodecs(frame: bytes, expected: FrameFormat) -> Words:
         values = imagecodecs.jpegls_decode(frame)
     else:
         # High throughput too: its OpenJPH ends the process over some damaged streams.
-        values = imagecodecs.jpeg2k_decode(frame, numthreads=torch.get_num_threads())
+        values = imagecodecs.jpeg2k_decode(frame, numthreads=_threads())
     if values.dtype.kind == "i":
         # the stream says that it is signed; its header may not
         values = values.view(f"u{values.itemsize}") & np.array(2**expected.precision - 1, f"u{values.itemsize}")

@@ -21,11 +21,12 @@ import numpy as np
 import torch
 
 from seqnorm_monai.images.dicom.errors import UnreadableFileError
-from seqnorm_monai.images.nifti import NiftiReadError, load_nifti, read_nifti
+from seqnorm_monai.images.nifti import NiftiReadError, read_nifti
 from seqnorm_monai.images.sources import open_sources
 from tests.images.dicom.fuzz.mutations import DICOM, GENERAL, NIFTI, mutated
 from tests.images.dicom.fuzz.oracles import Image, check_dicom, check_nifti, check_volumes, read_volumes
 from tests.images.dicom.fuzz.samples import DICOM_FILES, dicom_file, nifti_file, series_files, zip_file
+from tests.makers.reading import load_nifti
 
 SEED = 20
 SECONDS = 30

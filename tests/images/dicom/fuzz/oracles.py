@@ -15,11 +15,12 @@ from monai.data import MetaTensor
 
 from seqnorm_monai.images.dicom import DicomReadError
 from seqnorm_monai.images.dicom.series import read_studies
-from seqnorm_monai.images.dicom.silence import quiet_pydicom
-from seqnorm_monai.images.dicom.volume import Volume, load_volume
+from seqnorm_monai.images.dicom.silence import pydicom_silenced
+from seqnorm_monai.images.dicom.volume import Volume
 from seqnorm_monai.images.nifti import NiftiVolume
 from seqnorm_monai.images.sources import SourceFile
 from tests.images.dicom.fuzz.reference import Frame, reference_frames
+from tests.makers.reading import load_volume
 
 # All that decides which values come out, and where they are.
 _DECISIVE = (
@@ -115,7 +116,7 @@ def _check_plane(volume: Volume, tensor: MetaTensor, index: int, frame: Frame) -
 
 def _digest(path: Path) -> str | None:
     try:
-        with quiet_pydicom():
+        with pydicom_silenced():
             dataset = pydicom.dcmread(path, force=True)
             parts = [str(dataset.file_meta.get("TransferSyntaxUID")), str(dataset.original_encoding)]
             for keyword in _DECISIVE:

@@ -27,8 +27,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from seqnorm_monai.images.dicom import read_radiograph
 from tests.makers.dicom_files import COLUMNS, ROWS, native_bytes, ramp
+from tests.makers.reading import read_radiograph
 
 Make = Callable[..., Path]
 NATIVE = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian]

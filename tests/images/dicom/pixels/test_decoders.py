@@ -31,8 +31,8 @@ from seqnorm_monai.images.dicom import PixelDecodeError
 from seqnorm_monai.images.dicom.pixels import decoders
 from seqnorm_monai.images.dicom.pixels.codestream import rle_problem
 from seqnorm_monai.images.dicom.series import read_studies
-from seqnorm_monai.images.dicom.volume import load_volume
 from seqnorm_monai.images.sources import SourceFile
+from tests.makers.reading import load_volume
 from tests.makers.studies import mr_slice, save
 
 imagecodecs = pytest.importorskip("imagecodecs", reason="needs imagecodecs to encode")
