@@ -45,6 +45,11 @@ def is_nifti(path: str | os.PathLike[str]) -> bool:
     return known or name.endswith(_SUFFIXES[:2])
 
 
+def has_nifti_name(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is named as NIfTI or as the header of a pair; nothing is opened."""
+    return Path(path).name.lower().endswith(_SUFFIXES)
+
+
 def has_magic(start: bytes) -> bool:
     """Whether a header has the magic number of NIfTI-1 (at byte 344) or NIfTI-2 (at byte 4)."""
     return start[344:348] in (b"n+1\0", b"ni1\0") or start[4:8] in (b"n+2\0", b"ni2\0")

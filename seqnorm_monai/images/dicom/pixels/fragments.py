@@ -17,7 +17,8 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from seqnorm_monai.images.dicom.errors import NoPixelDataError, PixelDecodeError, UnsupportedImageError
 from seqnorm_monai.images.dicom.header import Header
 from seqnorm_monai.images.dicom.pixels.codestream import MAX_TAIL, has_end_marker
-from seqnorm_monai.images.dicom.silence import quiet_pydicom
+from seqnorm_monai.images.dicom.silence import pydicom_silenced
+from seqnorm_monai.images.machine_errors import raise_machine_error
 
 _PIXEL_DATA = 0x7FE00010
 _FLOAT_KINDS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData"}
@@ -105,7 +106,7 @@ def open_pixel_data(header: Header) -> Iterator[tuple[BinaryIO, str, int | None]
         return
     if header.pixel_offset is None:
         raise no_pixel_data(header)
-    with header.path.open("rb") as file:
+    with header.opened() as file:
         file.seek(header.pixel_offset)
         tag, representation, length = _element_start(header, file)
         if tag in _FLOAT_KINDS:
@@ -132,11 +133,12 @@ def no_pixel_data(header: Header) -> NoPixelDataError:
 def _inflated(header: Header) -> tuple[BinaryIO, str, int | None]:
     """The same of a deflated data set, from memory. pydicom unpacks all of it, wherever the pixels are."""
     try:
-        with quiet_pydicom():
+        with pydicom_silenced():
             dataset = pydicom.dcmread(header.path, specific_tags=["PixelData"])
         element = dataset.get_item("PixelData") if "PixelData" in dataset else None
     # whatever damaged bytes lead to
     except Exception as error:
+        raise_machine_error(error)
         raise PixelDecodeError(header.path, f"the deflated data are damaged ({type(error).__name__})") from None
     if element is None:
         raise no_pixel_data(header)
