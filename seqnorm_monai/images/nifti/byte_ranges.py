@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
+from seqnorm_monai.images.machine_errors import raise_machine_error
 from seqnorm_monai.images.nifti.errors import NiftiReadError
 
 # NIfTI-2 has the longer header, 540 bytes; 4 more tell of extensions.
@@ -228,4 +229,5 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
     except FileNotFoundError:
         raise NiftiReadError(path, "no such file") from None
     except OSError as error:
+        raise_machine_error(error)
         raise NiftiReadError(path, f"cannot be read ({type(error).__name__})") from None
