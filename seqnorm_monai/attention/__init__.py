@@ -1,1 +1,1 @@
-"""Sequence-norm attention: the mathematics, three paths, the modules."""
+"""Sequence-norm attention: the mathematics, three exact paths (literal, projected, covariance), the modules."""

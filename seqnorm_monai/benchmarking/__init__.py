@@ -1,1 +1,1 @@
-"""How the scripts measure time and memory: the cases, the clock, the processes, the tables and the figure."""
+"""How the scripts measure time and memory; the peers they compare with."""

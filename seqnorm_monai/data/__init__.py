@@ -1,4 +1,4 @@
-"""Arrays to training items: MONAI transforms that load, data sets, datalists, labels and splits."""
+"""Arrays to training items: loading transforms, data sets, caches, datalists, labels, splits by patient."""
 
 from seqnorm_monai.data.caching import CachedDataset
 from seqnorm_monai.data.datalists import DatalistError, load_datalist, write_datalist

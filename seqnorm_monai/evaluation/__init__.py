@@ -1,4 +1,4 @@
-"""Probabilities and labels to numbers: arrays in, a plain dict and two tables out; no network, no torch."""
+"""Probabilities and labels to numbers, with intervals by patient."""
 
 from seqnorm_monai.evaluation.multilabel import evaluate_multilabel as evaluate
 from seqnorm_monai.evaluation.tables import text_table, write_metrics

@@ -1,4 +1,4 @@
-"""What a run leaves behind: predictions and rejections, an evaluation, a history, checkpoints.
+"""What a run leaves behind: predictions, rejections, evaluation, history, checkpoints.
 
 Ignite handlers for MONAI's engines, each with `attach(engine)`. MONAI's `ClassificationSaver` writes no header, knows
 no rejection and keeps everything in memory; its `MetricsSaver` and `MetricLogger` write no table of the epochs; its

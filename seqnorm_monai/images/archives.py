@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from seqnorm_monai.images.dicom.errors import UnreadableFileError
+from seqnorm_monai.images.machine_errors import raise_machine_error
 
 _MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
 # Documents are ZIP files too (.docx, .npz, .jar): what has a name of its own is left to its own reader.
@@ -60,35 +61,39 @@ def is_archive(path: str | os.PathLike[str]) -> bool:
     try:
         with open(path, "rb") as file:
             return file.read(4) in _MAGICS
-    except OSError:
+    except OSError as error:
+        raise_machine_error(error)
         return False
 
 
-def unpack(path: str | os.PathLike[str], folder: Path, limits: ArchiveLimits) -> Iterator[Member]:
+def unpack(path: str | os.PathLike[str], folder: Path, limits: ArchiveLimits, *, only: str = "") -> Iterator[Member]:
     """Unpack the members of the archive at `path` into the new `folder`, in the order of the archive.
 
     Refused are names that lead out of the folder (absolute, drive letters, ``..``), links and devices, encrypted and
     damaged members, archives in the archive, second members of one name, and what exceeds `limits` or the free space of
-    the disk. Only regular files and folders are made, all of them below `folder`.
+    the disk. Only regular files and folders are made, all of them below `folder`. `only`: the name of a member, or of a
+    folder of the archive, beside which nothing is unpacked.
 
-    Raises UnreadableFileError when the archive's directory cannot be read.
+    Raises UnreadableFileError when the archive's directory cannot be read, and errors of the machine, as a full disk.
     """
     with _opened(path, limits) as archive:
         folder.mkdir()
-        account = _Account(limits, shutil.disk_usage(folder).free // 2, os.path.getsize(path))
+        budget = _Budget(limits, shutil.disk_usage(folder).free // 2, os.path.getsize(path))
         for position, info in enumerate(archive.infolist()):
             name = info.filename.replace("\\", "/")
             if name.endswith("/"):
                 continue
             name = str(PurePosixPath(name))
+            if only and name != only and not name.startswith(f"{only}/"):
+                continue
             reason = "too many members in the archive" if position >= limits.members else _refusal(name, info)
-            reason = reason or account.add(name, info)
+            reason = reason or budget.add(name, info)
             target = folder.joinpath(*PurePosixPath(name).parts) if not reason else folder
             reason = reason or _write(archive, info, target)
             yield Member(name, reason=reason) if reason else Member(name, target)
 
 
-class _Account:
+class _Budget:
     """How much of an archive's limits is used."""
 
     def __init__(self, limits: ArchiveLimits, disk_bytes: int, archive_bytes: int) -> None:
@@ -122,6 +127,7 @@ def _opened(path: str | os.PathLike[str], limits: ArchiveLimits) -> zipfile.ZipF
     except UnreadableFileError:
         raise
     except Exception as error:
+        raise_machine_error(error)
         raise UnreadableFileError(path, f"a damaged ZIP archive ({type(error).__name__})", "copy it anew") from None
 
 
@@ -162,6 +168,7 @@ def _write(archive: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path) -> str
         # Fails where another member is: names that differ in case alone are one on some disks.
         file = target.open("xb")
     except (OSError, ValueError) as error:
+        raise_machine_error(error)
         return f"cannot be unpacked ({type(error).__name__})"
     with file:
         reason = _copy(archive, info, file)
@@ -179,9 +186,11 @@ def _copy(archive: zipfile.ZipFile, info: zipfile.ZipInfo, file: BinaryIO) -> st
     except (NotImplementedError, RuntimeError):
         return "packed by a method that cannot be unpacked"
     except OSError as error:
+        raise_machine_error(error)
         return f"cannot be unpacked ({type(error).__name__})"
     # zipfile, zlib, bz2 and lzma raise classes of their own
     except Exception as error:
+        raise_machine_error(error)
         return f"damaged in the archive ({type(error).__name__})"
     return ""
 

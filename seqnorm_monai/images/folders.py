@@ -7,6 +7,8 @@ import stat
 from collections import deque
 from collections.abc import Callable
 
+from seqnorm_monai.images.machine_errors import raise_machine_error
+
 
 def files_below(top: str, excluded: Callable[[str], bool] = lambda path: False) -> dict[str, str | None]:
     """Path of every file below `top` -> why it cannot be read (None: it can); not sorted.
@@ -24,11 +26,12 @@ def files_below(top: str, excluded: Callable[[str], bool] = lambda path: False) 
     return found
 
 
-def why_unreadable(path: str) -> str | None:
+def unreadable_reason(path: str) -> str | None:
     """What keeps a reader from opening the file at `path`, None if nothing does."""
     try:
         mode = os.stat(path).st_mode
     except OSError as error:
+        raise_machine_error(error)
         return "broken symbolic link" if os.path.islink(path) else f"cannot be read ({type(error).__name__})"
     if not stat.S_ISREG(mode):
         return "not a regular file"
@@ -51,11 +54,12 @@ def _walk(
             with os.scandir(folder) as entries:
                 paths = [entry.path for entry in entries if not excluded(entry.path)]
         except OSError as error:
+            raise_machine_error(error)
             found[folder] = f"folder cannot be listed ({type(error).__name__})"
             continue
         for path in paths:
             if os.path.isdir(path):
                 (links if os.path.islink(path) else pending).append(path)
             else:
-                found[path] = why_unreadable(path)
+                found[path] = unreadable_reason(path)
     return links

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from seqnorm_monai.images.dicom.series import Series, StudyReport, read_studies
+from seqnorm_monai.images.dicom.series import ScannedStudies, Series, read_studies
 from seqnorm_monai.images.dicom.volume import read_volumes as read_dicom_volumes
 from seqnorm_monai.images.errors import ImageReadError
 from seqnorm_monai.images.image_array import MODALITY_VALUES, ImageArray, ReadOptions
@@ -131,7 +131,7 @@ def check_pixels(inventory: Inventory) -> None:
             inventory.reject(entry, error)
 
 
-def _add_dicom(inventory: Inventory, report: StudyReport) -> None:
+def _add_dicom(inventory: Inventory, report: ScannedStudies) -> None:
     """Studies in the order of their UIDs; in each the series by SeriesNumber, then by UID."""
     rejected: dict[tuple[str, str], list[FileRecord]] = {}
     for record in report.files:

@@ -6,8 +6,8 @@ the series has under its DICOM keyword, as in the operator of monai-deploy-app-s
 
 * text: equal without regard to case, or the rule as a regular expression found anywhere in it (``re.search``, case
   ignored);
-* a number: equal; within a list of two numbers, ends included; or text, a regular expression for the whole number
-  (``re.fullmatch``);
+* a number: equal; within a list of two numbers, ends included, the smaller first; or text, a regular expression for the
+  whole number (``re.fullmatch``);
 * a list: each element of the rule (a single value is one) is found in some element, by the rules for text.
 
 A condition of null or empty text or list is no condition, and a selection without conditions selects nothing. A series
@@ -137,7 +137,11 @@ def _condition(where: str, keyword: str, value: object) -> Condition:
     if value is None:
         return ""
     if isinstance(value, list):
-        return tuple(_scalar(where, element) for element in value)
+        condition = tuple(_scalar(where, element) for element in value)
+        if _is_range(condition) and condition[0] > condition[1]:
+            ends = f"{condition[0]:g} to {condition[1]:g}"
+            raise SelectionRuleError(f"{where}: a range from {ends} holds nothing, put the smaller end first")
+        return condition
     return _scalar(where, value)
 
 
@@ -168,9 +172,14 @@ def _matches(condition: Condition, value: object) -> bool:
     return _matches_text(condition, str(value)) if not isinstance(condition, tuple) else False
 
 
+def _is_range(condition: tuple[Scalar, ...]) -> bool:
+    """Whether a list of a rule means, for a number, all between its two ends."""
+    return len(condition) == 2 and not any(isinstance(bound, str) for bound in condition)
+
+
 def _matches_number(condition: Condition, value: float) -> bool:
     if isinstance(condition, tuple):
-        if len(condition) != 2 or any(isinstance(bound, str) for bound in condition):
+        if not _is_range(condition):
             return any(_matches_number(element, value) for element in condition)
         return condition[0] <= value <= condition[1]
     if isinstance(condition, str):

@@ -1,4 +1,4 @@
-"""The ViT for images and volumes."""
+"""The ViT for images and volumes, its blocks, positions and sizes."""
 
 from seqnorm_monai.networks.vit import VARIANTS, SeqNormViT, Variant, create_network
 

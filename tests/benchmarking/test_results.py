@@ -1,4 +1,4 @@
-"""The README's tables of speed and memory repeat the files they come from, and name how those were made."""
+"""The tables of the results' page of speed and memory repeat the files they come from, and name how those were made."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from seqnorm_monai.benchmarking.summary import cells_of, markdown_table
 from tests.makers.bundles import ROOT
 
 RESULTS = ROOT / "scripts" / "results"
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "scripts/results/README.md").read_text()
 PEERS = ("seqnorm-literal", "sima", "softmax", "linear", "xcit", "performer")
 
 

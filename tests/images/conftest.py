@@ -8,12 +8,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydicom import config
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import UID, ComputedRadiographyImageStorage, ExplicitVRBigEndian, ExplicitVRLittleEndian
 
 from tests.makers.dicom_files import native_bytes
+
+
+@pytest.fixture
+def any_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let pydicom write what the standard does not allow."""
+    monkeypatch.setattr(config.settings, "writing_validation_mode", config.IGNORE)
+    monkeypatch.setattr(config.settings, "reading_validation_mode", config.IGNORE)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pydicom
 import pytest
 
 from seqnorm_monai.images.dicom import PixelDecodeError, SeriesError
-from seqnorm_monai.images.dicom.series import StudyReport, read_studies
+from seqnorm_monai.images.dicom.series import ScannedStudies, read_studies
 from seqnorm_monai.images.sources import SourceFile, open_sources
 from tests.images.dicom.references import by_itk, itk_order
 from tests.makers.bundles import SHARED
@@ -23,7 +23,7 @@ PAIR = SHARED / "data" / "mri_dicom_pgbm" / "Study1"
 needs_pair = pytest.mark.skipif(not PAIR.is_dir(), reason="development data")
 
 
-def read(folder: Path) -> StudyReport:
+def read(folder: Path) -> ScannedStudies:
     with open_sources(folder) as sources:
         report = read_studies(sources.files, sources.refused)
     on_disk = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
@@ -33,7 +33,7 @@ def read(folder: Path) -> StudyReport:
     return report
 
 
-def statuses(report: StudyReport) -> dict[str, int]:
+def statuses(report: ScannedStudies) -> dict[str, int]:
     found = [record.status for record in report.files]
     return {status: found.count(status) for status in sorted(set(found))}
 

@@ -113,6 +113,7 @@ def test_several_selections_in_the_order_of_the_rules() -> None:
         ({"selections": [{"conditions": {"Modality": {"a": 1}}}]}, "'Modality': text, a number, or a list"),
         ({"selections": [{"conditions": {"Modality": [["CT"]]}}]}, "'Modality': text, a number, or a list"),
         ({"selections": [{"conditions": {"SliceThickness": float("nan")}}]}, "text, a number, or a list"),
+        ({"selections": [{"conditions": {"SliceThickness": [5, 3]}}]}, "a range from 5 to 3 holds nothing"),
     ],
 )
 def test_bad_rules_are_named(rules: object, message: str) -> None:

@@ -16,7 +16,7 @@ from pydicom.filewriter import dcmwrite
 from pydicom.uid import CTImageStorage, EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage
 from pydicom.valuerep import DSfloat
 
-from seqnorm_monai.images.dicom.series import StudyReport, read_studies
+from seqnorm_monai.images.dicom.series import ScannedStudies, read_studies
 from seqnorm_monai.images.dicom.volume import Volume
 from tests.makers.reading import load_volume
 
@@ -182,7 +182,7 @@ def write_enhanced(
     return save(dataset, path, np.stack([stored(grid, phase)[number] for phase, number in frames]))
 
 
-def study(paths: Iterable[Path], root: Path | None = None) -> StudyReport:
+def study(paths: Iterable[Path], root: Path | None = None) -> ScannedStudies:
     """Read files in the order given; every one has one record, in that order."""
     sources = [SimpleNamespace(name=str(path.relative_to(root) if root else path.name), path=path) for path in paths]
     assert len({source.name for source in sources}) == len(sources), "names of test files must differ"
@@ -192,11 +192,11 @@ def study(paths: Iterable[Path], root: Path | None = None) -> StudyReport:
     return report
 
 
-def volumes(report: StudyReport) -> list[Volume]:
+def volumes(report: ScannedStudies) -> list[Volume]:
     return [volume for series in report.series for volume in series.volumes]
 
 
-def only_reason(report: StudyReport) -> str:
+def only_reason(report: ScannedStudies) -> str:
     """Why everything is refused; it quotes nothing of the patient."""
     assert not volumes(report)
     assert {record.status for record in report.files} == {"rejected"}

@@ -17,6 +17,8 @@ from tests.makers.bundles import ROOT
 
 PACKAGE = ROOT / "seqnorm_monai"
 
+# what everything in images/ stands on
+GROUND = ("images.errors", "images.machine_errors", "images.records", "images.image_array")
 # What a room may import of the package, beside itself. A module's own rule is the one with the longest name that its
 # name starts with; a name allows all that starts with it.
 ALLOWED: dict[str, tuple[str, ...]] = {
@@ -30,35 +32,39 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "handlers": ("data", "evaluation", "images.records", "atomic_files"),
     "benchmarking": ("attention", "networks", "streaming", "data", "images", "atomic_files", "__version__"),
     # the formats do not know each other
-    **dict.fromkeys((f"images.{name}" for name in ("errors", "records", "image_array", "folders", "rules")), ()),
-    "images.dicom": ("images.errors", "images.records", "images.image_array", "atomic_files"),
-    "images.nifti": ("images.errors", "images.image_array"),
+    "images.errors": (),
+    "images.machine_errors": (),
+    "images.records": (),
+    "images.image_array": (),
+    "images.rules": (),
+    "images.unpacked": (),
+    "images.folders": ("images.machine_errors",),
+    "images.dicom": (*GROUND, "atomic_files"),
+    "images.nifti": GROUND,
     "images.slides": (),
-    "images.archives": ("images.errors", "images.dicom.errors"),
-    "images.sources": ("images.archives", "images.dicom", "images.folders", "images.records", "images.errors"),
-    "images.rows": ("images.dicom", "images.nifti", "images.image_array", "images.records"),
+    "images.archives": (*GROUND, "images.dicom.errors"),
+    "images.sources": (*GROUND, "images.archives", "images.dicom", "images.folders", "images.unpacked"),
+    "images.rows": (*GROUND, "images.dicom", "images.nifti"),
     "images.inventory": (
-        *("images.dicom", "images.nifti", "images.errors", "images.image_array", "images.records"),
+        *(*GROUND, "images.dicom", "images.nifti"),
         *("images.rows", "images.rules", "images.sources"),
     ),
-    "images.study_image": (
-        *("images.errors", "images.image_array", "images.inventory", "images.records", "images.rules"),
-        "images.sources",
-    ),
-    "images.export": ("images.errors", "images.image_array", "images.inventory", "images.rows", "atomic_files"),
-    "images.terminal_table": ("images.inventory", "images.records", "images.rows", "atomic_files"),
+    "images.study_image": (*GROUND, "images.inventory", "images.rules", "images.sources", "images.unpacked"),
+    "images.export": (*GROUND, "images.inventory", "images.rows", "atomic_files"),
+    "images.terminal_table": (*GROUND, "images.inventory", "images.rows", "atomic_files"),
     "images.__main__": ("images",),
     "images": ("images.errors",),
 }
 # Inside images/dicom: the floors from the ground up; a module imports from its own floor and from those below.
 DICOM_FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "silence", "geometry"),
+    ("errors", "silence", "geometry", "identifiers", "processes"),
     ("header",),
     ("open", "sop_classes", "phase_attributes", "pixels"),
     ("functional_groups", "rule_attributes", "encoding", "dicomdir", "write"),
     ("plane",),
     ("instance", "load_planes", "stacks"),
-    ("scan", "phases", "volume"),
+    ("copies", "phases", "volume"),
+    ("scan",),
     ("series",),
     ("__init__",),
 )
@@ -214,19 +220,32 @@ def test_top_level_is_the_fixed_one() -> None:
 
 
 def test_tree_in_the_readme_is_true() -> None:
-    """Every module and every bundle stands in the drawing, and nothing that does not exist does."""
+    """Each folder of the package stands in the drawing, with the first sentence of its docstring."""
     text = (ROOT / "README.md").read_text()
     drawing = re.search(r"## The tree\n+```\n(.*?)```", text, re.S).group(1)
-    for name in {module_of(path) for path in MODULES} - {"__init__"}:
-        assert re.search(rf"\b{name}(\.py|/)", drawing), f"{name} is not in the drawing"
+    drawn: dict[str, str] = {}
+    parents: list[str] = []
+    for line in drawing.splitlines():
+        indent, name, says = re.fullmatch(r"( *)(\S+)/ +(.*)", line).groups()
+        parents = [*parents[: len(indent) // 2], name]
+        drawn["/".join(parents)] = says
+    for path in MODULES:
+        folder = path.parent.relative_to(ROOT).as_posix()
+        if path.name == "__init__.py" and folder != "seqnorm_monai":
+            sentence = ast.get_docstring(ast.parse(path.read_text())).split("\n")[0].rstrip(".")
+            says = drawn.pop(folder)
+            assert says[0].lower() + says[1:] == sentence[0].lower() + sentence[1:] or says == sentence, folder
+    assert set(drawn) == {"seqnorm_monai", "bundles", "scripts", "scripts/results", "tests"}
+
+
+def test_readme_stays_short_and_its_links_lead_somewhere() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert text.count("\n") <= 150
     for bundle in (ROOT / "bundles").iterdir():
-        assert f"{bundle.name}/" in drawing
-    for script in (ROOT / "scripts").glob("*"):
-        if script.is_file() and script.name != "common.sh":
-            assert script.name in drawing, f"{script.name} is not in the drawing"
-    drawn = re.findall(r"[\w/.-]+\.(?:py|sh|toml|txt|md)\b", drawing)
-    for name in drawn:
-        assert list(ROOT.glob(name)) or list(ROOT.glob(f"*/{name}")), f"{name} does not exist"
+        assert f"(bundles/{bundle.name}/docs/README.md)" in text
+    for page in [ROOT / "README.md", *PACKAGE.rglob("README.md"), ROOT / "scripts/results/README.md"]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page}: {target}"
 
 
 def test_files_and_functions_stay_small() -> None:

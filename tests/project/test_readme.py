@@ -71,7 +71,7 @@ def test_readmes_commands_run(tmp_path: Path) -> None:
     bundle = copy_bundle(CHEST, tmp_path / "bundles")
     shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
     ran = []
-    for command in commands(ROOT / "README.md"):
+    for command in [*commands(ROOT / "README.md"), *commands(ROOT / "seqnorm_monai/images/README.md")]:
         if not command.startswith("python "):
             continue
         command = command.replace("DICOM_FOLDER", "studies").replace("/path/to/", f"{tmp_path}/")
@@ -83,19 +83,28 @@ def test_readmes_commands_run(tmp_path: Path) -> None:
             command += " --network_def#num_layers 1"
         run_command(command, bundle if inside else tmp_path)
         ran.append(command)
-    assert len(ran) == 11
+    assert len(ran) == 12
     content = json.loads((tmp_path / "content.json").read_text())
     assert len(content["rows"]) == len(content["files"]) == len(list((tmp_path / "volumes").iterdir())) == 40
     assert len((tmp_path / "results/predictions.csv").read_text().splitlines()) == 41
 
 
-def test_readmes_python_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+PAGES = [ROOT / "README.md", *(ROOT / "seqnorm_monai").rglob("README.md"), ROOT / "scripts/results/README.md"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_python_of_all_pages_runs(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    for block in blocks(ROOT / "README.md", "python"):
+    for block in blocks(page, "python"):
         scope: dict[str, object] = {}
-        exec(compile(block, "README.md", "exec"), scope)
+        exec(compile(block, str(page), "exec"), scope)
         assert "logits" not in scope or scope["logits"].shape[1] == 2
-        assert "items" not in scope or sum("unreadable" not in item for item in scope["items"]) == 210
+        assert "items" not in scope or "rules" not in scope or sum("unreadable" not in i for i in scope["items"]) == 210
+        assert "array" not in scope or scope["array"].pixels.shape == (1, 512, 512)
+
+
+def test_each_page_is_found() -> None:
+    assert {page.parent.name for page in PAGES} >= {"attention", "streaming", "images", "data", "results"}
 
 
 @pytest.mark.slow

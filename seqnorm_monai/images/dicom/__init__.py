@@ -1,4 +1,4 @@
-"""DICOM studies and series as arrays, and DICOM files out of arrays.
+"""DICOM studies and series: headers, series, geometry; DICOM files out of arrays.
 
 `read_studies` groups files to volumes, `read_volumes` decodes them, `write_radiograph` makes sample data. Every refusal
 is a `DicomReadError` that names file or series and the reason.
@@ -14,7 +14,7 @@ from seqnorm_monai.images.dicom.errors import (
     UnreadableFileError,
     UnsupportedImageError,
 )
-from seqnorm_monai.images.dicom.series import Series, StudyReport, read_studies
+from seqnorm_monai.images.dicom.series import ScannedStudies, Series, read_studies
 from seqnorm_monai.images.dicom.volume import Volume, read_volumes
 from seqnorm_monai.images.dicom.write import RadiographHeader, write_radiograph, write_radiograph_jpeg
 
@@ -25,9 +25,9 @@ __all__ = [
     "OtherModalityError",
     "PixelDecodeError",
     "RadiographHeader",
+    "ScannedStudies",
     "Series",
     "SeriesError",
-    "StudyReport",
     "UnreadableFileError",
     "UnsupportedImageError",
     "Volume",

@@ -13,7 +13,8 @@ from pydicom.uid import MediaStorageDirectoryStorage
 from seqnorm_monai.images.dicom.errors import DicomReadError, UnreadableFileError
 from seqnorm_monai.images.dicom.header import Header
 from seqnorm_monai.images.dicom.open import read_header
-from seqnorm_monai.images.dicom.silence import quiet_pydicom
+from seqnorm_monai.images.dicom.silence import pydicom_silenced
+from seqnorm_monai.images.machine_errors import raise_machine_error
 
 _RECORDS = "DirectoryRecordSequence"
 # Bytes at the start of a file in which its SOP class stands.
@@ -37,7 +38,8 @@ def is_directory_file(path: str | os.PathLike[str]) -> bool:
             if MediaStorageDirectoryStorage.encode() not in file.read(_START):
                 return False
         header = read_header(path, ())
-    except (OSError, DicomReadError):
+    except (OSError, DicomReadError) as error:
+        raise_machine_error(error)
         return False
     return MediaStorageDirectoryStorage in (header.media_storage_class, header.text("SOPClassUID"))
 
@@ -67,12 +69,13 @@ def read_references(path: str | os.PathLike[str]) -> list[Reference]:
 
 def _records(path: Path) -> list[Header]:
     try:
-        with quiet_pydicom():
+        with pydicom_silenced():
             dataset = pydicom.dcmread(path, specific_tags=[_RECORDS])
             value = dataset.get(_RECORDS)
             items = list(value) if isinstance(value, Sequence) else None
     # pydicom raises whatever the damaged bytes led to, and its text may quote them.
-    except Exception:
+    except Exception as error:
+        raise_machine_error(error)
         items = None
     if items is None:
         raise _damaged(path)
@@ -100,7 +103,8 @@ def _reference(folder: Path, name: str, parts: list[str]) -> Reference:
             return Reference(name, reason="named by the directory and not there")
     try:
         inside = found.resolve().is_relative_to(folder)
-    except (OSError, RuntimeError):
+    except (OSError, RuntimeError) as error:
+        raise_machine_error(error)
         inside = False
     return Reference(name, found) if inside else Reference(name, reason="leads out of the folder of the directory")
 
@@ -112,6 +116,7 @@ def _entry(folder: Path, part: str) -> Path | None:
         if os.path.lexists(exact):
             return exact
         alike = [entry for entry in folder.iterdir() if entry.name.lower() == part.lower()]
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        raise_machine_error(error)
         return None
     return alike[0] if len(alike) == 1 else None

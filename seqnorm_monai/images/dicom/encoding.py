@@ -12,7 +12,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from seqnorm_monai.images.dicom.errors import UnsupportedImageError
 from seqnorm_monai.images.dicom.header import Header
-from seqnorm_monai.images.dicom.pixels.decode import DECODE_KEYWORDS, PixelLayout, read_cells
+from seqnorm_monai.images.dicom.pixels.decode import DECODE_KEYWORDS, PixelLayout
 from seqnorm_monai.images.dicom.pixels.grayscale import Rescale
 from seqnorm_monai.images.dicom.pixels.luts import LUT_KEYWORDS, read_modality
 from seqnorm_monai.images.dicom.pixels.palette import PALETTE_KEYWORDS
@@ -60,9 +60,8 @@ class Encoding:
         return Header(path, elements, self.little_endian, self.transfer_syntax, "", self.pixel_offset)
 
 
-def read_encoding(header: Header) -> Encoding:
-    """The encoding of a file with these attributes. Raises UnsupportedImageError for contradictory ones."""
-    layout = read_cells(header)
+def read_encoding(header: Header, layout: PixelLayout) -> Encoding:
+    """The encoding of a file with this layout. Raises UnsupportedImageError for contradictory attributes."""
     photometric = header.code("PhotometricInterpretation")
     samples = header.integer("SamplesPerPixel") or 1
     grayscale = samples == 1 and photometric in _GRAYSCALE
@@ -74,7 +73,7 @@ def read_encoding(header: Header) -> Encoding:
     status = os.stat(header.path)
     return Encoding(
         layout=layout,
-        frames=header.integer("NumberOfFrames") or 1,
+        frames=header.frames(),
         samples=samples,
         photometric=photometric,
         rescale=rescale,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,11 +67,16 @@ class _Group:
     image_type: tuple[str, ...]
 
 
-def read_frame_groups(header: Header, frames: int, image_type: tuple[str, ...]) -> list[dict[str, Any]] | None:
+def read_frame_groups(
+    header: Header, frames: int, image_type: tuple[str, ...], *, placed: bool
+) -> list[dict[str, Any]] | None:
     """For each frame the fields of a `Plane` that the functional groups state; None for an image without them.
 
-    A macro is taken from the frame's own item, else from the shared one, which is read once. Raises
-    UnsupportedImageError when the number of items is not that of the frames, or geometry or rescale is not usable.
+    A macro is taken from the frame's own item, else from the shared one, which is read once. Only of frames that may be
+    `placed` in the patient the geometry is read.
+
+    Raises UnsupportedImageError when the number of items is not that of the frames, or geometry or rescale is not
+    usable.
     """
     per_frame = header.items("PerFrameFunctionalGroupsSequence")
     shared = header.first_item("SharedFunctionalGroupsSequence")
@@ -83,35 +88,40 @@ def read_frame_groups(header: Header, frames: int, image_type: tuple[str, ...]) 
         )
     dimensions = _dimensions(header)
     everywhere = own_values(header)
-    common = _Group({}, {}, ()) if shared is None else _read_group(shared, dimensions)
+    common = _Group({}, {}, ()) if shared is None else _read_group(shared, dimensions, placed)
     planes = []
-    for own in (_read_group(item, dimensions) for item in per_frame) if per_frame else [_Group({}, {}, ())] * frames:
+    groups = (
+        (_read_group(item, dimensions, placed) for item in per_frame) if per_frame else [_Group({}, {}, ())] * frames
+    )
+    for own in groups:
         kind = own.image_type or common.image_type or image_type
         values = with_image_type({**everywhere, **common.values, **own.values}, kind)
         absent = dict.fromkeys(("position", "orientation", "spacing", "thickness", "rescale")) | {"stack": ""}
         planes.append({**absent, **common.fields, **own.fields, "image_type": kind, "phase": values})
-    _check_everywhere(header, planes)
+    _check_everywhere(header, planes, _REQUIRED if placed else ("rescale",))
     return planes
 
 
-def _check_everywhere(header: Header, planes: Sequence[dict[str, Any]]) -> None:
+def _check_everywhere(header: Header, planes: Sequence[dict[str, Any]], required: Iterable[str]) -> None:
     """A macro is shared or stands in every frame (PS3.3 section C.7.6.16.1.1): where one lacks it, it was lost."""
-    for name, called in _REQUIRED.items():
+    for name in required:
         absent = sum(plane[name] is None for plane in planes)
         if 0 < absent < len(planes):
-            raise UnsupportedImageError(header.path, f"{absent} of {len(planes)} frames have no {called}")
+            raise UnsupportedImageError(header.path, f"{absent} of {len(planes)} frames have no {_REQUIRED[name]}")
 
 
-def _read_group(group: Header, dimensions: Sequence[str]) -> _Group:
+def _read_group(group: Header, dimensions: Sequence[str], placed: bool) -> _Group:
     fields: dict[str, Any] = {}
     if (measures := group.first_item("PixelMeasuresSequence")) is not None:
-        spacing, thickness = measures.decimals("PixelSpacing"), _thickness(measures)
-        fields["spacing"] = (spacing[0], spacing[1]) if len(spacing) == 2 and min(spacing) > 0 else None
-        fields["thickness"] = thickness
-    if (place := group.first_item("PlanePositionSequence")) is not None:
-        fields["position"] = _vector(place, "ImagePositionPatient", 3)
-    if (place := group.first_item("PlaneOrientationSequence")) is not None:
-        fields["orientation"] = _vector(place, "ImageOrientationPatient", 6)
+        if placed:
+            # raises for what is no number, which a stack cannot do without
+            measures.decimals("PixelSpacing")
+        fields["spacing"] = measures.spacing_pair("PixelSpacing")
+        fields["thickness"] = measures.positive("SliceThickness")
+    if placed and (place := group.first_item("PlanePositionSequence")) is not None:
+        fields["position"] = place.vector("ImagePositionPatient", 3)
+    if placed and (place := group.first_item("PlaneOrientationSequence")) is not None:
+        fields["orientation"] = place.vector("ImageOrientationPatient", 6)
     if (transformation := group.first_item("PixelValueTransformationSequence")) is not None:
         fields["rescale"] = _rescale(transformation)
     values, kind = {}, ()
@@ -158,22 +168,6 @@ def _dimension_values(content: Header, dimensions: Sequence[str]) -> dict[str, f
         name if name and name not in dimensions[:place] else f"{name}{place}" for place, name in enumerate(dimensions)
     ]
     return dict(zip(names, map(float, found), strict=True))
-
-
-def _thickness(item: Header) -> float | None:
-    """A length that only a single slice needs: what is none is passed over."""
-    try:
-        values = item.decimals("SliceThickness")
-    except UnsupportedImageError:
-        return None
-    return values[0] if len(values) == 1 and values[0] > 0 else None
-
-
-def _vector(item: Header, keyword: str, count: int) -> tuple[float, ...] | None:
-    values = item.decimals(keyword)
-    if values and len(values) != count:
-        raise item.unusable(keyword, f"does not have {count} values")
-    return values or None
 
 
 def _rescale(item: Header) -> tuple[float, float]:

@@ -54,7 +54,7 @@ def slice_normal(orientation: Sequence[float]) -> Vector:
     return normal / np.linalg.norm(normal)
 
 
-def heights(positions: Sequence[Sequence[float]], orientation: Sequence[float]) -> Vector:
+def positions_along_normal(positions: Sequence[Sequence[float]], orientation: Sequence[float]) -> Vector:
     """Positions along the slice normal, in mm. Raises GeometryError for one that is nowhere in a patient."""
     points = np.array(positions, dtype=np.float64)
     if np.abs(points).max() > LARGEST:
@@ -88,7 +88,7 @@ def stack_geometry(
     Raises GeometryError for double slices, missing slices, uneven spacing and slices that are not on one line.
     """
     normal, points = slice_normal(orientation), np.array(positions, dtype=np.float64)
-    values = heights(positions, orientation)
+    values = positions_along_normal(positions, orientation)
     if max(pixel_spacing) > LARGEST or (thickness or 0) > LARGEST:
         raise GeometryError("PixelSpacing or SliceThickness is more than a kilometre")
     order = np.argsort(values, kind="stable")
@@ -134,7 +134,7 @@ def _check_spacing(values: Vector) -> None:
     raise GeometryError(f"uneven slice distances: {steps.min():.3f} to {steps.max():.3f} mm, the largest {ends}")
 
 
-def tilt(one: Sequence[float], other: Sequence[float]) -> float:
+def angle_between(one: Sequence[float], other: Sequence[float]) -> float:
     """The largest angle between the directions of two orientations, in degrees."""
     first, second = np.array(one).reshape(2, 3), np.array(other).reshape(2, 3)
     cosines = np.clip((first * second).sum(axis=1), -1, 1)

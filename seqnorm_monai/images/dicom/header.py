@@ -9,23 +9,30 @@ from __future__ import annotations
 import math
 import re
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 from pydicom.uid import UID
 
 from seqnorm_monai.images.dicom.errors import UnsupportedImageError
-from seqnorm_monai.images.dicom.silence import quiet_pydicom
+from seqnorm_monai.images.dicom.identifiers import is_uid, safe_identifier
+from seqnorm_monai.images.dicom.silence import pydicom_silenced
+from seqnorm_monai.images.machine_errors import raise_machine_error
 
 # Binary integer value representations, PS3.5 table 6.2-1, as struct formats.
 _INTEGER_FORMATS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "OW": "H"}
 _FLOAT_FORMATS = {"FD": "d", "FL": "f"}
 # PS3.5 section 6.2: CS is up to 16 of A-Z, 0-9, space and underscore.
 _CODE = re.compile(r"[A-Z0-9_ ]{1,16}")
-_UID = re.compile(r"[0-2](\.(0|[1-9][0-9]*))+")
+# What stands for a code where none can be relied on: the length of a code string, any printable character.
+_LABEL = re.compile(r"[!-~][ -~]{0,15}")
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,7 @@ class Header:
 
     `transfer_syntax` is empty when the file does not state it. `pixel_offset` is the position in the file of the
     element that holds the pixels (None: there is none, or its position is hidden by the deflated transfer syntax).
+    `file`: the open file that the header was read from, as long as its reader keeps it open.
     """
 
     path: Path
@@ -42,6 +50,16 @@ class Header:
     transfer_syntax: str = ""
     media_storage_class: str = ""
     pixel_offset: int | None = None
+    file: BinaryIO | None = None
+
+    @contextmanager
+    def opened(self) -> Iterator[BinaryIO]:
+        """The file, at any position: the one that is open anyway, or opened for this. Raises OSError."""
+        if self.file is not None and not self.file.closed:
+            yield self.file
+            return
+        with self.path.open("rb") as file:
+            yield file
 
     def raw(self, keyword: str) -> tuple[str, bytes] | None:
         """Value representation and bytes of an element; None if it is absent or empty.
@@ -52,10 +70,13 @@ class Header:
         try:
             element = self.dataset.get_item(tag) if tag in self.dataset else None
         # It converts an element of undefined length, whose damaged bytes may raise anything.
-        except Exception:
+        except Exception as error:
+            raise_machine_error(error)
             raise self.unusable(keyword, "cannot be read") from None
         value = None if element is None else element.value
         # pydicom itself converts the few elements that it needs for reading, all of them text.
+        if isinstance(value, MultiValue):
+            value = "\\".join(map(str, value))
         if isinstance(value, str):
             value = value.encode("ascii", "replace")
         # Reading a sequence makes it convert Pixel Representation, for whatever in the items depends on that.
@@ -83,6 +104,16 @@ class Header:
             raise self.unusable(keyword, "is not a code string")
         return value
 
+    def label(self, keyword: str) -> str:
+        """A code in upper case, in whatever printable characters a system wrote it; "" for what is no short text."""
+        value = self.text(keyword).upper()
+        return value if _LABEL.fullmatch(value) else ""
+
+    def identifier(self, keyword: str) -> str:
+        """An identifier of a study, series, image or frame of reference, "" if absent; see `safe_identifier`."""
+        raw = self.raw(keyword)
+        return "" if raw is None else safe_identifier(raw[1].strip(b" \0\t\r\n"))
+
     def integers(self, keyword: str, *, signed: bool = False) -> tuple[int, ...]:
         """The integers of an element; `signed` settles a "US or SS" that the file itself leaves open."""
         raw = self.raw(keyword)
@@ -106,6 +137,19 @@ class Header:
         if len(values) > 1:
             raise self.unusable(keyword, "has more than one value")
         return values[0] if values else None
+
+    def frames(self) -> int:
+        """Number of Frames; 1 where it is absent, empty or 0, as some writers put it in an image of one frame.
+
+        Raises UnsupportedImageError for what is no whole number, "1.0" being one.
+        """
+        try:
+            return self.integer("NumberOfFrames") or 1
+        except UnsupportedImageError:
+            values = self._decimals_or_none("NumberOfFrames")
+            if len(values) != 1 or not values[0].is_integer():
+                raise
+            return int(values[0]) or 1
 
     def decimals(self, keyword: str) -> tuple[float, ...]:
         """The numbers of a decimal string (DS); () if absent. Raises when one is not a finite number."""
@@ -135,6 +179,23 @@ class Header:
             raise self.unusable(keyword, "is not a finite number")
         return values
 
+    def vector(self, keyword: str, count: int) -> tuple[float, ...] | None:
+        """`count` numbers, None if absent. Raises UnsupportedImageError for another number of them, or no numbers."""
+        values = self.decimals(keyword)
+        if values and len(values) != count:
+            raise self.unusable(keyword, f"does not have {count} values")
+        return values or None
+
+    def positive(self, keyword: str) -> float | None:
+        """A length that few images need: what is none is passed over."""
+        values = self._decimals_or_none(keyword)
+        return values[0] if len(values) == 1 and values[0] > 0 else None
+
+    def spacing_pair(self, keyword: str) -> tuple[float, float] | None:
+        """A spacing between rows and between columns; zeros and text, left by anonymisers, are passed over."""
+        values = self._decimals_or_none(keyword)
+        return (values[0], values[1]) if len(values) == 2 and min(values) > 0 else None
+
     def first_item(self, keyword: str) -> Header | None:
         """The first item of a sequence, None if the sequence is absent or empty."""
         found = self.items(keyword)
@@ -146,10 +207,11 @@ class Header:
         if tag not in self.dataset:
             return []
         try:
-            with quiet_pydicom():
+            with pydicom_silenced():
                 value = self.dataset[tag].value
         # Damaged items: pydicom raises whatever they led to.
-        except Exception:
+        except Exception as error:
+            raise_machine_error(error)
             value = None
         if not isinstance(value, Sequence):
             raise self.unusable(keyword, "is not a sequence")
@@ -167,13 +229,14 @@ class Header:
         """The error for an element that is named but whose value is not quoted."""
         return UnsupportedImageError(self.path, f"{keyword} {problem}")
 
+    def _decimals_or_none(self, keyword: str) -> tuple[float, ...]:
+        try:
+            return self.decimals(keyword)
+        except UnsupportedImageError:
+            return ()
+
     def _integer_text(self, keyword: str, text: str) -> int:
         try:
             return int(text.strip(" \0"))
         except ValueError:
             raise self.unusable(keyword, "is not an integer") from None
-
-
-def is_uid(text: str) -> bool:
-    """Whether `text` has the form of a unique identifier (PS3.5 section 9.1)."""
-    return len(text) <= 64 and _UID.fullmatch(text) is not None

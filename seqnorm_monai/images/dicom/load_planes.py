@@ -12,7 +12,6 @@ import numpy.typing as npt
 from seqnorm_monai.images.dicom.encoding import Encoding
 from seqnorm_monai.images.dicom.errors import DicomReadError, PixelDecodeError, UnsupportedImageError
 from seqnorm_monai.images.dicom.header import Header
-from seqnorm_monai.images.dicom.instance import Plane
 from seqnorm_monai.images.dicom.pixels.colour import colour_frame_bits, decode_colour
 from seqnorm_monai.images.dicom.pixels.decode import PixelLayout, StoredValues, decode_stored_values
 from seqnorm_monai.images.dicom.pixels.fragments import read_frames
@@ -27,8 +26,10 @@ from seqnorm_monai.images.dicom.pixels.grayscale import (
 from seqnorm_monai.images.dicom.pixels.luts import read_modality, read_padding, read_voi
 from seqnorm_monai.images.dicom.pixels.palette import apply_palette
 from seqnorm_monai.images.dicom.pixels.pixeldata import EncodedPixels
-from seqnorm_monai.images.dicom.silence import quiet_pydicom
+from seqnorm_monai.images.dicom.plane import Plane
+from seqnorm_monai.images.dicom.silence import pydicom_silenced
 from seqnorm_monai.images.image_array import MODALITY_VALUES, ReadOptions
+from seqnorm_monai.images.machine_errors import raise_machine_error
 
 # Integers up to this magnitude are exact in float32.
 _EXACT = 2**24
@@ -58,7 +59,7 @@ def load_planes(planes: Sequence[Plane], options: ReadOptions = MODALITY_VALUES)
     # empty pages: the memory is taken as the slices come
     pixels = np.empty((len(planes), *shape), np.float32)
     padding = np.zeros(pixels.shape if options.fill_padding else 0, np.bool_)
-    with quiet_pydicom():
+    with pydicom_silenced():
         for path, members in by_file.items():
             for index, (values, padded) in _decoded(path, members, options):
                 if values.shape != shape:
@@ -87,10 +88,12 @@ def _decoded(path: Path, members: list[tuple[int, Plane]], options: ReadOptions)
             yield index, _frame(header, encoding, encoded.pop(plane.frame), plane, options)
     except DicomReadError:
         raise
-    except OSError:
+    except OSError as error:
+        raise_machine_error(error)
         raise PixelDecodeError(path, "cannot be opened again") from None
     # a damaged file may raise anything; its text is not passed on
     except Exception as error:
+        raise_machine_error(error)
         raise PixelDecodeError(path, f"the pixels cannot be read ({type(error).__name__})") from None
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Iterable
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,10 +15,14 @@ from pydicom.dataset import FileDataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from seqnorm_monai.images.dicom.errors import NotDicomError, UnreadableFileError
-from seqnorm_monai.images.dicom.header import Header, is_uid
-from seqnorm_monai.images.dicom.silence import quiet_pydicom
+from seqnorm_monai.images.dicom.header import Header
+from seqnorm_monai.images.dicom.identifiers import is_uid
+from seqnorm_monai.images.dicom.silence import pydicom_silenced
+from seqnorm_monai.images.machine_errors import raise_machine_error
 
 _PREAMBLE = 128
+# What may be asked for at once (bytes) without looking how much there is.
+_SMALL_READ = 1 << 16
 _OTHER_FORMATS = {
     b"\x89PNG": "a PNG image",
     b"\xff\xd8\xff": "a JPEG image",
@@ -32,45 +39,67 @@ _OTHER_FORMATS = {
 
 
 def read_header(path: str | os.PathLike[str], keywords: Iterable[str]) -> Header:
+    """`open_header` for those who need nothing else of the file."""
+    with open_header(path, keywords) as header:
+        return header
+
+
+@contextmanager
+def open_header(path: str | os.PathLike[str], keywords: Iterable[str]) -> Iterator[Header]:
     """Read the elements named by `keywords` (and no others) of a DICOM file, up to its pixel data.
 
-    A file without the preamble and the meta information of PS3.10 section 7.1 is accepted if it parses as a data set
-    with a SOP class.
+    Inside the context the file stays open: what reads on through `Header.opened` does not open it again. A file without
+    the preamble and the meta information of PS3.10 section 7.1 is accepted if it parses as a data set with a SOP class.
 
     Raises UnreadableFileError or NotDicomError.
     """
     path = Path(path)
     with _open(path) as file:
-        start = file.read(_PREAMBLE + 4)
-        has_preamble = start[_PREAMBLE:] == b"DICM"
-        if not has_preamble:
-            _refuse_other_formats(path, start)
-        file.seek(0)
-        tags = [*keywords, "SOPClassUID"]
-        try:
-            with quiet_pydicom():
-                dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=tags)
-        # pydicom raises whatever the damaged bytes led to, and its text may quote them: neither is passed on.
-        except Exception as error:
-            raise NotDicomError(path, f"the header cannot be parsed ({type(error).__name__})") from None
-        header = _header(path, dataset, file)
+        yield _parsed(path, file, [*keywords, "SOPClassUID"])
+
+
+def _parsed(path: Path, file: BinaryIO, tags: list[str]) -> Header:
+    start = file.read(_PREAMBLE + 4)
+    has_preamble = start[_PREAMBLE:] == b"DICM"
+    if not has_preamble:
+        _refuse_other_formats(path, start)
+    file.seek(0)
+    try:
+        with pydicom_silenced():
+            dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=tags)
+    # pydicom raises whatever the damaged bytes led to, and its text may quote them: neither is passed on.
+    except Exception as error:
+        raise_machine_error(error)
+        raise NotDicomError(path, f"the header cannot be parsed ({type(error).__name__})") from None
+    header = _header(path, dataset, file)
     if not has_preamble and not is_uid(header.text("SOPClassUID")):
         raise NotDicomError(path, "not a DICOM file: neither the DICM prefix nor a data set with a SOP class")
     return header
 
 
+class _Bounded(io.BufferedReader):
+    """Asks for no more bytes than the file has: a length that a damaged header claims costs no such memory."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _SMALL_READ:
+            size = min(size, os.fstat(self.fileno()).st_size)
+        return super().read(size)
+
+
 def _open(path: Path) -> BinaryIO:
-    if path.is_dir():
-        raise UnreadableFileError(path, "a directory, not a file", "name one DICOM file")
     try:
-        if path.exists() and not path.is_file():
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            raise UnreadableFileError(path, "a directory, not a file", "name one DICOM file")
+        if not stat.S_ISREG(mode):
             raise UnreadableFileError(path, "not a regular file")
-        return path.open("rb")
+        return _Bounded(path.open("rb", buffering=0))
     except FileNotFoundError:
         raise UnreadableFileError(path, "no such file") from None
     except PermissionError:
         raise UnreadableFileError(path, "no permission to read it") from None
     except OSError as error:
+        raise_machine_error(error)
         raise UnreadableFileError(path, f"cannot be opened ({error.strerror})") from None
 
 
@@ -101,4 +130,5 @@ def _header(path: Path, dataset: FileDataset, file: BinaryIO) -> Header:
         transfer_syntax=transfer_syntax,
         media_storage_class=meta.text("MediaStorageSOPClassUID"),
         pixel_offset=None if at_end else file.seek(-1, os.SEEK_CUR),
+        file=file,
     )

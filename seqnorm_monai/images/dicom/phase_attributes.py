@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset
 
 from seqnorm_monai.images.dicom.errors import UnsupportedImageError
 from seqnorm_monai.images.dicom.header import Header
+from seqnorm_monai.images.machine_errors import raise_machine_error
 
 Value = float | str | tuple[float, ...] | None
 
@@ -45,13 +46,13 @@ ACQUISITION_CLOCKS = ("AcquisitionDateTime", "FrameAcquisitionDateTime", "FrameR
 TIMES = (*ACQUISITION_CLOCKS, "ContentTime")
 # In days: the date to which a time belongs, for series that go on past midnight.
 DATES = {"AcquisitionTime": "AcquisitionDate", "ContentTime": "ContentDate"}
-# How much there should be, see `declared`.
-DECLARED = ("InstanceNumber", "ImagesInAcquisition", "NumberOfTemporalPositions", "InConcatenationTotalNumber")
+# How much there should be, see `phases.expected_counts`.
+EXPECTED_COUNTS = ("InstanceNumber", "ImagesInAcquisition", "NumberOfTemporalPositions", "InConcatenationTotalNumber")
 CLASSIC_KEYWORDS = (
     *(keyword for _, keywords in EXACT.values() for keyword in keywords),
     *TIMES,
     *DATES.values(),
-    *DECLARED,
+    *EXPECTED_COUNTS,
     "ConcatenationUID",
     "ComplexImageComponent",
     "ImageType",
@@ -79,7 +80,7 @@ _ZONE = re.compile(r"([+-])(\d\d)(\d\d)$")
 # tag -> name, rank of the keyword among those of the name, keyword
 _BY_TAG = {
     tag_for_keyword(keyword): (name, rank, keyword)
-    for name, keywords in [*((name, EXACT[name][1]) for name in EXACT), *((name, (name,)) for name in DECLARED)]
+    for name, keywords in [*((name, EXACT[name][1]) for name in EXACT), *((name, (name,)) for name in EXPECTED_COUNTS)]
     for rank, keyword in enumerate(keywords)
 }
 
@@ -102,8 +103,8 @@ def own_values(header: Header) -> dict[str, Value]:
             values[name], ranks[name] = (found if len(found) > 1 else found[0]), rank
     if (component := header.text("ComplexImageComponent").upper()) in (*_COMPONENTS, "MIXED"):
         values["Component"] = component
-    if uid := header.text("ConcatenationUID"):
-        values["ConcatenationUID"] = uid[:64]
+    if uid := header.identifier("ConcatenationUID"):
+        values["ConcatenationUID"] = uid
     values.update(_clocks(header))
     return values | _private_values(header.dataset, values)
 
@@ -216,7 +217,8 @@ def _private_number(dataset: Dataset, creator: str, creator_tag: int, tag: int) 
             value = value.decode("ascii").split("\\")
         number = float(value if isinstance(value, int | float | str) else value[0])
     # a private element may hold anything
-    except Exception:
+    except Exception as error:
+        raise_machine_error(error)
         return None
     return number if abs(number) <= _LARGEST else None
 

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import filecmp
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
-from seqnorm_monai.images.dicom.errors import DicomReadError
-from seqnorm_monai.images.dicom.instance import BadInstance, Instance, SetAside, read_instance
-from seqnorm_monai.images.dicom.load_planes import load_planes
-from seqnorm_monai.images.records import FileRecord
+from seqnorm_monai.images.dicom.copies import without_copies
+from seqnorm_monai.images.dicom.instance import read_instance
+from seqnorm_monai.images.dicom.plane import Excluded, Instance, ScanResult
+from seqnorm_monai.images.dicom.processes import CHUNK, map_in_processes
+from seqnorm_monai.images.records import FileRecord, FileStatus
 
 # StudyInstanceUID, SeriesInstanceUID, and the file's own name where it has no SeriesInstanceUID
 SeriesKey = tuple[str, str, str]
-# files that a process takes at a time
-_CHUNK = 32
 
 
 class Source(Protocol):
@@ -33,36 +28,26 @@ class Source(Protocol):
     def path(self) -> Path: ...
 
 
-@dataclass(frozen=True)
-class Damaged:
-    """A file that cannot be used, although it says which image of which series it is."""
-
-    record: FileRecord
-    sop: str
-    error: str
-
-
 @dataclass
 class Scan:
     """What the headers gave.
 
     `series`: instances by series; one without SeriesInstanceUID is a series of its own. `records`: by name, of every
-    file that is in no series. `spoilt`: why a series may lack a slice, for those of which a file cannot be used.
+    file that is in no series. `incomplete`: why a series may lack a slice, for those of which a file cannot be used.
     """
 
     series: dict[SeriesKey, list[Instance]] = field(default_factory=dict)
     records: dict[str, FileRecord] = field(default_factory=dict)
-    spoilt: dict[SeriesKey, str] = field(default_factory=dict)
+    incomplete: dict[SeriesKey, str] = field(default_factory=dict)
 
 
 def scan_files(sources: Iterable[Source], num_workers: int = 0) -> Scan:
     """Read every header, in `num_workers` processes if above 0; nothing raises for a file.
 
-    Of several files with one SOPInstanceUID the first is kept and the others are set aside as copies, if they hold the
-    same image; if they do not, all of them are rejected, as nobody can tell which is the right one. A damaged copy of
-    an image that is there spoils nothing.
+    Of several files with one SOPInstanceUID one is kept or none, see `copies.without_copies`. A damaged copy of an
+    image that is there leaves its series complete. A file that ends its worker process is rejected.
 
-    Raises ValueError when two sources have one name.
+    Raises ValueError when two sources have one name, and errors of the machine: no memory, file descriptors, processes.
     """
     places = [(source.name, source.path) for source in sources]
     doubles = [name for name, count in Counter(name for name, _ in places).items() if count > 1]
@@ -70,121 +55,46 @@ def scan_files(sources: Iterable[Source], num_workers: int = 0) -> Scan:
         raise ValueError(f"argument sources: two files have the name {doubles[0]!r}")
     scan = Scan()
     by_uid: dict[str, list[Instance]] = {}
-    damaged: list[Damaged] = []
-    for (name, _), outcome in zip(places, _outcomes(places, num_workers), strict=True):
-        if isinstance(outcome, Instance):
-            by_uid.setdefault(outcome.sop or f"file {name}", []).append(outcome)
+    damaged: list[Excluded] = []
+    for result in _results(places, num_workers):
+        if isinstance(result, Instance):
+            by_uid.setdefault(result.sop or f"file {result.name}", []).append(result)
             continue
-        scan.records[name] = outcome.record if isinstance(outcome, Damaged) else outcome
-        if isinstance(outcome, Damaged):
-            damaged.append(outcome)
+        scan.records[result.name] = result.record()
+        damaged.append(result)
     for found in by_uid.values():
-        _keep(scan, found)
+        kept, excluded = (found[0], []) if len(found) == 1 else without_copies(found)
+        scan.records |= {one.name: one.record() for one in excluded}
+        if kept is not None:
+            scan.series.setdefault(_key(kept), []).append(kept)
+        else:
+            for one in excluded:
+                _mark_incomplete(scan, one)
     for one in damaged:
-        if one.sop not in by_uid and one.record.series:
-            scan.spoilt.setdefault((one.record.study, one.record.series, ""), f"{one.record.path}: {one.error}")
+        if one.sop not in by_uid:
+            _mark_incomplete(scan, one)
     return scan
 
 
-def _outcomes(places: Sequence[tuple[str, Path]], num_workers: int) -> Iterable[Instance | FileRecord | Damaged]:
-    if num_workers < 1 or len(places) < 2 * _CHUNK:
-        return map(_outcome, places)
-    with ProcessPoolExecutor(num_workers) as pool:
-        return list(pool.map(_outcome, places, chunksize=_CHUNK))
+def _mark_incomplete(scan: Scan, lost: Excluded) -> None:
+    """The series of a file that cannot be used may lack a slice, if the file is known to be of a series."""
+    if lost.fault and lost.series:
+        scan.incomplete.setdefault(_key(lost), f"{lost.name}: {lost.fault}")
 
 
-def _outcome(place: tuple[str, Path]) -> Instance | FileRecord | Damaged:
-    """What one file is, as a value: it may come from another process."""
-    name, path = place
-    try:
-        return read_instance(name, path)
-    except SetAside as aside:
-        return FileRecord(name, "set_aside", aside.reason, aside.study, aside.series)
-    except BadInstance as bad:
-        record = FileRecord(name, "rejected", text_of(bad.error), bad.study, bad.series)
-        return Damaged(record, bad.sop, bad.error.reason)
-    except DicomReadError as error:
-        return FileRecord(name, "rejected", text_of(error))
-    # a damaged header may raise anything; its text is not passed on
-    except Exception as error:
-        return FileRecord(name, "rejected", f"the header cannot be used ({type(error).__name__})")
+def _results(places: Sequence[tuple[str, Path]], num_workers: int) -> Iterable[ScanResult]:
+    if num_workers < 1 or len(places) < 2 * CHUNK:
+        return map(_result, places)
+    return map_in_processes(_result, places, num_workers, _ended)
 
 
-def text_of(error: DicomReadError) -> str:
-    """Reason and advice, without the path that a record has anyway."""
-    return error.reason + (f" ({error.advice})" if error.advice else "")
+def _result(place: tuple[str, Path]) -> ScanResult:
+    return read_instance(*place)
 
 
-def _key(instance: Instance) -> SeriesKey:
-    return instance.study, instance.series, "" if instance.series else instance.name
+def _ended(place: tuple[str, Path]) -> ScanResult:
+    return Excluded(place[0], FileStatus.REJECTED, "reading it ended the process that read it")
 
 
-def _keep(scan: Scan, found: list[Instance]) -> None:
-    """Put the one instance of a SOPInstanceUID into its series, or none."""
-    distinct = _without_copies(scan, found)
-    if len(distinct) > 1:
-        distinct = _without_damaged(scan, distinct)
-    if not distinct:
-        scan.spoilt.setdefault(_key(found[0]), f"{found[0].name}: its pixels cannot be decoded")
-        return
-    first, others = distinct[0], distinct[1:]
-    if all(_same_image(first, other) for other in others):
-        scan.series.setdefault(_key(first), []).append(first)
-        for other in others:
-            _record(scan, other, "set_aside", f"a copy of {first.name}")
-        return
-    for instance in distinct:
-        twin = next(other.name for other in distinct if other is not instance)
-        reason = f"the same SOPInstanceUID as {twin}, with other content (keep the right one)"
-        _record(scan, instance, "rejected", reason)
-        scan.spoilt.setdefault(_key(instance), f"{instance.name}: {reason}")
-
-
-def _without_copies(scan: Scan, found: list[Instance]) -> list[Instance]:
-    """Files that differ in a byte; the others are set aside."""
-    distinct: list[Instance] = []
-    for instance in found:
-        twin = next((other for other in distinct if _same_bytes(other, instance)), None)
-        if twin is None:
-            distinct.append(instance)
-        else:
-            _record(scan, instance, "set_aside", f"a copy of {twin.name}")
-    return distinct
-
-
-def _same_bytes(one: Instance, other: Instance) -> bool:
-    try:
-        return filecmp.cmp(one.path, other.path, shallow=False)
-    except OSError:
-        return False
-
-
-def _without_damaged(scan: Scan, found: list[Instance]) -> list[Instance]:
-    """Files that can be decoded; the others are rejected: a good image of the same identifier replaces them."""
-    good = []
-    for instance in found:
-        try:
-            load_planes(instance.planes)
-        except DicomReadError as error:
-            _record(scan, instance, "rejected", text_of(error))
-        else:
-            good.append(instance)
-    return good
-
-
-def _record(scan: Scan, instance: Instance, status: str, reason: str) -> None:
-    scan.records[instance.name] = FileRecord(instance.name, status, reason, instance.study, instance.series)
-
-
-def _same_image(one: Instance, other: Instance) -> bool:
-    """Whether two files have the same place, attributes and pixel values.
-
-    So has a copy that an archive wrote anew, with another transfer syntax or other padding.
-    """
-    if (one.study, one.series) != (other.study, other.series) or _content(one) != _content(other):
-        return False
-    return np.array_equal(load_planes(one.planes), load_planes(other.planes), equal_nan=True)
-
-
-def _content(instance: Instance) -> list[object]:
-    return [replace(plane, name="", path=Path(), encoding=None) for plane in instance.planes]
+def _key(result: ScanResult) -> SeriesKey:
+    return result.study, result.series, "" if result.series else result.name

@@ -3,56 +3,65 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 
-_lock = threading.Lock()
-# how many callers are inside, and what the first of them changed
-_inside = 0
-_changes = ExitStack()
-
-
-def _restore_after_fork() -> None:
-    """A DataLoader forks: callers in other threads at that moment never leave in the child."""
-    global _lock, _inside
-    _lock, _inside = threading.Lock(), 0
-    _changes.close()
+# A filter of a logger does not hold for its children: these are all that pydicom writes to.
+PYDICOM_LOGGERS = (
+    "pydicom",
+    "pydicom.pixels.decoders.base",
+    "pydicom.pixels.encoders.base",
+    "pydicom.pixels.utils",
+)
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_restore_after_fork)
+class _Silence:
+    """As the `module` of a warning filter it matches every module, while its thread is inside."""
+
+    def match(self, module: str) -> bool:
+        return getattr(_thread, "silence", None) is self
+
+
+_thread = threading.local()
+
+
+def _is_loud(record: logging.LogRecord) -> bool:
+    return getattr(_thread, "silence", None) is None
+
+
+for _name in PYDICOM_LOGGERS:
+    logging.getLogger(_name).addFilter(_is_loud)
 
 
 @contextmanager
-def quiet_pydicom() -> Iterator[None]:
+def pydicom_silenced() -> Iterator[None]:
     """Keep pydicom from warning and logging about odd files.
 
     Its messages quote header values: of a damaged file any part of it, the patient's name included. Its warnings
-    would become errors under ``-W error`` although the file is readable. Both filters are process-wide: the first
-    caller sets them and the last one takes them back, so threads may decode side by side, and a caller inside another
-    costs nothing.
+    would become errors under ``-W error`` although the file is readable.
+
+    Only the calling thread is silent. Its warning filter is put in front of the others and taken out again by itself:
+    to save and restore the list, as `warnings.catch_warnings` does, would undo what other threads set meanwhile.
     """
-    global _inside
-    with _lock:
-        if _inside == 0:
-            _silence()
-        _inside += 1
+    outer = getattr(_thread, "silence", None)
+    silence = outer or _Silence()
+    entry = ("ignore", None, Warning, silence, 0)
+    # also inside another call: somebody may have put a filter in front since
+    if not warnings.filters or warnings.filters[0] != entry:
+        _remove(entry)
+        warnings.filters.insert(0, entry)
+    _thread.silence = silence
     try:
         yield
     finally:
-        with _lock:
-            _inside -= 1
-            if _inside == 0:
-                _changes.close()
+        if outer is None:
+            _thread.silence = None
+            _remove(entry)
 
 
-def _silence() -> None:
-    # Its modules log to this logger and to children that inherit the level.
-    logger = logging.getLogger("pydicom")
-    _changes.enter_context(warnings.catch_warnings())
-    warnings.simplefilter("ignore")
-    _changes.callback(logger.setLevel, logger.level)
-    logger.setLevel(logging.CRITICAL + 1)
+def _remove(entry: tuple[object, ...]) -> None:
+    """Take a filter out, if a `catch_warnings` of somebody has not done so already."""
+    with suppress(ValueError):
+        warnings.filters.remove(entry)

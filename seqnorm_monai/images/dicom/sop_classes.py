@@ -1,8 +1,11 @@
-"""Which DICOM objects are no images to read, and what they are called (PS3.4 table B.5-1)."""
+"""What the SOP class says of an object (PS3.4 table B.5-1): that it is no image, or an image but no slice."""
 
 from __future__ import annotations
 
+from pydicom import uid
+
 from seqnorm_monai.images.dicom.header import Header
+from seqnorm_monai.images.dicom.identifiers import is_uid
 
 # parts of the names of SOP classes
 _NO_IMAGES = {
@@ -30,9 +33,50 @@ _NO_IMAGES = {
     "Spectroscopy": "a spectroscopy",
     "Whole Slide": "a whole-slide image",
 }
+# Images that are no slices: projections, photographs and ultrasound have no image plane module (PS3.3 section A.1.4).
+# A position in their header is a mistake, of converters that copy the header of a slice.
+PROJECTION_CLASSES = frozenset(
+    (
+        uid.ComputedRadiographyImageStorage,
+        *(uid.DigitalXRayImageStorageForPresentation, uid.DigitalXRayImageStorageForProcessing),
+        *(uid.DigitalMammographyXRayImageStorageForPresentation, uid.DigitalMammographyXRayImageStorageForProcessing),
+        *(uid.BreastProjectionXRayImageStorageForPresentation, uid.BreastProjectionXRayImageStorageForProcessing),
+        *(uid.DigitalIntraOralXRayImageStorageForPresentation, uid.DigitalIntraOralXRayImageStorageForProcessing),
+        *(uid.XRayAngiographicImageStorage, uid.EnhancedXAImageStorage),
+        *(uid.XRayRadiofluoroscopicImageStorage, uid.EnhancedXRFImageStorage),
+        *(uid.RTImageStorage, uid.UltrasoundImageStorage, uid.UltrasoundMultiFrameImageStorage),
+        *(uid.VLEndoscopicImageStorage, uid.VideoEndoscopicImageStorage),
+        *(
+            uid.VLMicroscopicImageStorage,
+            uid.VideoMicroscopicImageStorage,
+            uid.VLSlideCoordinatesMicroscopicImageStorage,
+        ),
+        *(uid.VLPhotographicImageStorage, uid.VideoPhotographicImageStorage, uid.DermoscopicPhotographyImageStorage),
+        *(uid.OphthalmicPhotography8BitImageStorage, uid.OphthalmicPhotography16BitImageStorage),
+    )
+)
+# They hold anything: whether a photograph, a screenshot or the slices of a converter is said by Modality.
+_SECONDARY_CAPTURES = frozenset(
+    (
+        uid.SecondaryCaptureImageStorage,
+        uid.MultiFrameSingleBitSecondaryCaptureImageStorage,
+        uid.MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+        uid.MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+        uid.MultiFrameTrueColorSecondaryCaptureImageStorage,
+    )
+)
+_SLICE_MODALITIES = frozenset(("CT", "MR", "PT", "NM", "OPT"))
+# the same by Modality (PS3.3 section C.7.3.1.1.1), for objects without a known SOP class
+PROJECTION_MODALITIES = frozenset(
+    (
+        *("CR", "DX", "MG", "RF", "XA", "IO", "PX", "RG", "DF", "DS", "VF", "RTIMAGE"),
+        *("US", "IVUS", "EC"),
+        *("XC", "GM", "SM", "ES", "OP", "OPM", "DMS", "FA", "FS", "CF", "CP", "CS", "LP", "HC", "TG"),
+    )
+)
 
 
-def set_aside_kind(header: Header) -> str:
+def not_an_image(header: Header) -> str:
     """In words what `header` belongs to if it is no image for this reader, else ""."""
     name = header.sop_class_name()
     if "RT Image" in name:
@@ -43,3 +87,21 @@ def set_aside_kind(header: Header) -> str:
     if header.pixel_offset is None and header.integer("Rows") is None and "Image Storage" not in name:
         return f"no image: {name}"
     return ""
+
+
+def is_projection(header: Header) -> bool:
+    """Whether an image stands for itself whatever geometry its header claims: a projection, photograph or ultrasound.
+
+    By SOP class; tomosynthesis and 3D angiography are slices, although Modality is that of their projections. By
+    Modality where the class is absent, private or unknown: what the meta information of the file says of it was often
+    added by the last program that wrote the file. A secondary capture is a slice only under the Modality of slices:
+    converters write whole volumes so.
+    """
+    modality = header.label("Modality")
+    sop_class = header.text("SOPClassUID") or ("" if modality else header.media_storage_class)
+    if sop_class in PROJECTION_CLASSES:
+        return True
+    if sop_class in _SECONDARY_CAPTURES:
+        return modality not in _SLICE_MODALITIES
+    known = is_uid(sop_class) and uid.UID(sop_class).name != sop_class
+    return not known and modality in PROJECTION_MODALITIES

@@ -13,13 +13,13 @@ from seqnorm_monai.images.dicom.geometry import (
     SMALL_TILT,
     UNIFORM_MM,
     GeometryError,
-    heights,
+    angle_between,
     position_labels,
+    positions_along_normal,
     same_orientation,
     slice_normal,
-    tilt,
 )
-from seqnorm_monai.images.dicom.instance import Plane
+from seqnorm_monai.images.dicom.plane import Plane
 
 # Values of Image Type that mark what was computed from other images (PS3.3 sections C.8.3.1.1.1, C.8.13.3.1.1).
 DERIVED_KINDS = frozenset(
@@ -47,6 +47,14 @@ def derived_kind(image_type: Iterable[str]) -> str:
     return " ".join(sorted((set(values) & DERIVED_KINDS) | (set(values[3:]) & _MAPS)))
 
 
+def lone_stacks(planes: Iterable[Plane]) -> list[list[Plane]]:
+    """Planes of which nothing is asked, in the order of their instance numbers: one stack for each file."""
+    files: dict[Hashable, list[Plane]] = defaultdict(list)
+    for plane in sorted(planes, key=_order):
+        files[plane.name, plane.path].append(plane)
+    return list(files.values())
+
+
 def split_stacks(planes: Sequence[Plane]) -> list[list[Plane]]:
     """Planes that may be one volume, together: same size, colour, spacing, frame of reference, stack, orientation.
 
@@ -56,18 +64,16 @@ def split_stacks(planes: Sequence[Plane]) -> list[list[Plane]]:
     side in no order.
     """
     groups: dict[Hashable, list[Plane]] = defaultdict(list)
-    unplaced: dict[Hashable, list[Plane]] = defaultdict(list)
+    unplaced = lone_stacks(plane for plane in planes if plane.position is None or plane.orientation is None)
     placed_files = set()
     for plane in sorted(planes, key=_order):
-        if plane.position is None or plane.orientation is None:
-            unplaced[plane.name, plane.path].append(plane)
-        else:
+        if plane.position is not None and plane.orientation is not None:
             size, kind = (plane.rows, plane.columns, plane.channels), derived_kind(plane.image_type)
             groups[size, plane.frame_of_reference, plane.stack, kind].append(plane)
             placed_files.add((plane.name, plane.path))
-    if placed_files & set(unplaced):
+    if placed_files & {(stack[0].name, stack[0].path) for stack in unplaced}:
         raise GeometryError("some frames of a file have a position and an orientation, others have none")
-    if _kinds(groups.values()) & _kinds(unplaced.values()):
+    if _kinds(groups.values()) & _kinds(unplaced):
         raise GeometryError("some slices have a position and an orientation, others of the same kind have none")
     _check_references(groups.values())
     stacks = [
@@ -78,7 +84,7 @@ def split_stacks(planes: Sequence[Plane]) -> list[list[Plane]]:
         for beside in _side_by_side(oriented)
         for stack in _slabs(beside)
     ]
-    return sorted(stacks, key=lambda stack: _order(stack[0])) + list(unplaced.values())
+    return sorted(stacks, key=lambda stack: _order(stack[0])) + unplaced
 
 
 def _check_references(groups: Iterable[Sequence[Plane]]) -> None:
@@ -138,7 +144,7 @@ def _by_orientation(planes: Sequence[Plane]) -> list[list[Plane]]:
         if fitting:
             fitting[0].extend(by_value[orientation])
             continue
-        angle = min((tilt(known, orientation) for known, _ in stacks), default=180.0)
+        angle = min((angle_between(known, orientation) for known, _ in stacks), default=180.0)
         if angle < SMALL_TILT:
             raise GeometryError(f"slices of one series are tilted against each other by {angle:.2f} degrees")
         stacks.append((orientation, list(by_value[orientation])))
@@ -151,15 +157,15 @@ def _side_by_side(planes: list[Plane]) -> list[list[Plane]]:
     Where each height has one place there is one stack, whether it drifts (gantry tilt) or not. Else slices of one
     place in the plane belong together.
     """
-    values = heights([plane.position for plane in planes], planes[0].orientation)
-    levels = position_labels(values)
+    values = positions_along_normal([plane.position for plane in planes], planes[0].orientation)
+    slice_index = position_labels(values)
     directions = np.array(planes[0].orientation).reshape(2, 3)
     inplane = np.array([plane.position for plane in planes]) @ directions.T
-    spread = np.zeros(int(levels.max()) + 1)
+    spread = np.zeros(int(slice_index.max()) + 1)
     for axis in inplane.T:
         high, low = np.full(len(spread), -np.inf), np.full(len(spread), np.inf)
-        np.maximum.at(high, levels, axis)
-        np.minimum.at(low, levels, axis)
+        np.maximum.at(high, slice_index, axis)
+        np.minimum.at(low, slice_index, axis)
         spread = np.maximum(spread, high - low)
     if spread.max() <= UNIFORM_MM:
         return [planes]
@@ -167,25 +173,25 @@ def _side_by_side(planes: list[Plane]) -> list[list[Plane]]:
     _, members = np.unique(places, axis=0, return_inverse=True)
     stacks = [[planes[i] for i in np.flatnonzero(members.reshape(-1) == number)] for number in range(members.max() + 1)]
     if len(spread) > 1 and min(len(stack) for stack in stacks) == 1:
-        at = float(values[levels == int(spread.argmax())].min())
+        at = float(values[slice_index == int(spread.argmax())].min())
         raise GeometryError(f"slices lie beside each other at {at:.2f} mm and cannot be told apart")
     return sorted(stacks, key=lambda stack: _order(stack[0]))
 
 
 def _slabs(planes: list[Plane]) -> list[list[Plane]]:
     """Slabs of different acquisitions with a wide hole between them; else the planes as they are."""
-    values = heights([plane.position for plane in planes], planes[0].orientation)
-    levels = position_labels(values)
-    if levels.max() < 3:
+    values = positions_along_normal([plane.position for plane in planes], planes[0].orientation)
+    slice_index = position_labels(values)
+    if slice_index.max() < 3:
         return [planes]
-    steps = np.diff([values[levels == level].min() for level in range(int(levels.max()) + 1)])
+    steps = np.diff([values[slice_index == level].min() for level in range(int(slice_index.max()) + 1)])
     usual = float(np.median(steps))
     holes = np.flatnonzero(steps > _SLAB_GAP * usual * (1 + 1e-3))
     if not len(holes):
         return [planes]
-    block = np.searchsorted(holes, levels, side="left")
+    block = np.searchsorted(holes, slice_index, side="left")
     slabs = [[planes[index] for index in np.flatnonzero(block == number)] for number in range(len(holes) + 1)]
     numbers = [{plane.phase.get("AcquisitionNumber") for plane in slab} for slab in slabs]
     distinct = len(set.union(*numbers)) == sum(map(len, numbers)) and None not in set.union(*numbers)
-    thick = all(len(np.unique(levels[block == number])) > 1 for number in range(len(slabs)))
+    thick = all(len(np.unique(slice_index[block == number])) > 1 for number in range(len(slabs)))
     return slabs if distinct and thick else [planes]

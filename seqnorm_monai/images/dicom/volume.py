@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seqnorm_monai.images.dicom.instance import Plane
 from seqnorm_monai.images.dicom.load_planes import load_planes
+from seqnorm_monai.images.dicom.plane import Plane
 from seqnorm_monai.images.image_array import LPS_TO_RAS, MODALITY_VALUES, ImageArray, ReadOptions
 
 Affine = tuple[tuple[float, ...], ...]

@@ -1,4 +1,4 @@
-"""NIfTI files to the arrays that DICOM series become, or refusals that name the file and the reason."""
+"""NIfTI files."""
 
 from seqnorm_monai.images.nifti.byte_ranges import is_nifti, voxel_file
 from seqnorm_monai.images.nifti.errors import NiftiReadError

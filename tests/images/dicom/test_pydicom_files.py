@@ -11,7 +11,7 @@ import pytest
 from pydicom.pixels import apply_color_lut, apply_modality_lut
 
 from seqnorm_monai.images.dicom import PixelDecodeError
-from seqnorm_monai.images.dicom.series import StudyReport, read_studies
+from seqnorm_monai.images.dicom.series import ScannedStudies, read_studies
 from seqnorm_monai.images.sources import SourceFile
 from tests.images.dicom.references import by_itk
 from tests.makers.reading import load_volume
@@ -52,7 +52,7 @@ DAMAGED = "JPEG2000-embedded-sequence-delimiter.dcm"
 BY_ITK = ("JPEG-lossy.dcm", "JPGExtended.dcm")
 
 
-def report_of(paths: list[Path]) -> StudyReport:
+def report_of(paths: list[Path]) -> ScannedStudies:
     return read_studies([SourceFile(path.name, path) for path in paths])
 
 

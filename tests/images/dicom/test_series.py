@@ -14,7 +14,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import CTImageStorage
 
-from seqnorm_monai.images.dicom.series import StudyReport
+from seqnorm_monai.images.dicom.series import ScannedStudies
 from tests.makers.reading import load_volume
 from tests.makers.series_files import (
     Grid,
@@ -33,7 +33,7 @@ PAIR = Path(__file__).resolve().parents[4] / "shared" / "data" / "mri_dicom_pgbm
 TEST_FILES = Path(pydicom.data.__file__).parent / "test_files"
 
 
-def statuses(report: StudyReport) -> Counter[str]:
+def statuses(report: ScannedStudies) -> Counter[str]:
     return Counter(record.status for record in report.files)
 
 

@@ -1,1 +1,1 @@
-"""The planes of a stack told apart."""
+"""The planes of a stack told apart: contrast phases, echoes, b-values."""

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
 
-from seqnorm_monai.images.dicom.geometry import GeometryError, heights, position_labels
-from seqnorm_monai.images.dicom.instance import Plane
+from seqnorm_monai.images.dicom.geometry import GeometryError, position_labels, positions_along_normal
 from seqnorm_monai.images.dicom.phase_attributes import EXACT, PHYSICAL, Value
 from seqnorm_monai.images.dicom.phases.acquisition_order import acquisition_ranks, last_resort_ranks
-from seqnorm_monai.images.dicom.phases.expected_counts import check_declared, remark
+from seqnorm_monai.images.dicom.phases.expected_counts import count_warning
 from seqnorm_monai.images.dicom.phases.table import Codes, Column, column, joined, members, partition, title
-from seqnorm_monai.images.dicom.stacks import derived_kind
-from seqnorm_monai.images.dicom.stacks import split_stacks as _split_stacks
-
-__all__ = ["Phase", "derived_kind", "separate_phases", "split_stacks"]
+from seqnorm_monai.images.dicom.plane import Plane
 
 _MAX_COMBINATION = 3
 # names of what separates without a value of its own: the rank in time at each position
@@ -30,31 +25,27 @@ Indices = npt.NDArray[np.int64]
 class Phase:
     """The planes of one phase along the normal, what tells it apart (names, values; label "" for a single phase).
 
-    `problem` says what looks incomplete in the stack, but need not be.
+    `warning` says what looks incomplete in the stack, but need not be.
     """
 
     planes: tuple[Plane, ...]
     names: tuple[str, ...] = ()
     values: tuple[Value, ...] = ()
     label: str = ""
-    problem: str = ""
+    warning: str = ""
 
 
 @dataclass(frozen=True)
 class _Stack:
-    """`levels`: the position of each plane; `table`: the attributes that differ between planes, in their order."""
+    """`positions` along the normal (mm) and their numbers, `slice_index`, of each plane.
+
+    `table`: the attributes that differ between planes, in their order.
+    """
 
     planes: tuple[Plane, ...]
-    heights: npt.NDArray[np.float64]
-    levels: Codes
+    positions: npt.NDArray[np.float64]
+    slice_index: Codes
     table: dict[str, Column]
-
-
-def split_stacks(planes: Sequence[Plane]) -> list[list[Plane]]:
-    """The stacks of a series, see `stacks.split_stacks`. Raises GeometryError, also for slices known to be lost."""
-    stacks = _split_stacks(planes)
-    check_declared(stacks)
-    return stacks
 
 
 def separate_phases(planes: Sequence[Plane]) -> list[Phase]:
@@ -71,9 +62,9 @@ def separate_phases(planes: Sequence[Plane]) -> list[Phase]:
     """
     stack = _stack(planes)
     everything = np.arange(len(stack.planes))
-    if len(everything) == int(stack.levels.max()) + 1:
+    if len(everything) == int(stack.slice_index.max()) + 1:
         _check_physical(stack, everything)
-        return [Phase(stack.planes, problem=remark(stack.planes, 1, ()))]
+        return [Phase(stack.planes, warning=count_warning(stack.planes, 1, ()))]
     names = _physical_names(stack)
     codes = joined([stack.table[name].codes for name in names], len(everything))
     numbers = np.zeros(len(everything), dtype=np.int64)
@@ -94,21 +85,21 @@ def separate_phases(planes: Sequence[Plane]) -> list[Phase]:
     ordered += [TIME_ORDER] if ranks is not None else []
     labelled = [(tuple(value for _, value in values), group) for values, group in found]
     _check_coverage(stack, [(title(ordered, values), group) for values, group in labelled])
-    problem = remark(stack.planes, len(groups), ordered)
+    warning = count_warning(stack.planes, len(groups), ordered)
     return [
-        Phase(tuple(stack.planes[i] for i in group), tuple(ordered), values, title(ordered, values), problem)
+        Phase(tuple(stack.planes[i] for i in group), tuple(ordered), values, title(ordered, values), warning)
         for values, group in labelled
     ]
 
 
 def _stack(planes: Sequence[Plane]) -> _Stack:
     """Planes sorted along the normal, so that the first is the same in whatever order they came."""
-    values = heights([plane.position for plane in planes], planes[0].orientation)
-    levels = position_labels(values)
-    order = sorted(range(len(planes)), key=lambda i: (levels[i], planes[i].sop_instance_uid, planes[i].frame))
+    values = positions_along_normal([plane.position for plane in planes], planes[0].orientation)
+    slice_index = position_labels(values)
+    order = sorted(range(len(planes)), key=lambda i: (slice_index[i], planes[i].sop_instance_uid, planes[i].frame))
     columns = (column(name, [planes[i].phase.get(name) for i in order]) for name in EXACT)
     table = {found.name: found for found in columns if len(found.values) > 1}
-    return _Stack(tuple(planes[i] for i in order), values[order], levels[order], table)
+    return _Stack(tuple(planes[i] for i in order), values[order], slice_index[order], table)
 
 
 def _physical_names(stack: _Stack) -> list[str]:
@@ -117,10 +108,10 @@ def _physical_names(stack: _Stack) -> list[str]:
     One that is absent in single slices (garbage) or varies along the stack cannot divide; `_check_physical` sees to
     it that no phase mixes its values.
     """
-    every, names, known = len(np.unique(stack.levels)), [], np.zeros(len(stack.planes), dtype=np.int64)
+    every, names, known = len(np.unique(stack.slice_index)), [], np.zeros(len(stack.planes), dtype=np.int64)
     for name in (name for name in PHYSICAL if name in stack.table):
         codes = stack.table[name].codes
-        pairs = np.unique(np.stack([codes, stack.levels]), axis=1)
+        pairs = np.unique(np.stack([codes, stack.slice_index]), axis=1)
         finer = joined([known, codes], len(codes))
         # absent from a slice that is there twice is a value of its own, absent from one slice is garbage
         whole = stack.table[name].known.all() or (np.bincount(pairs[0]) == every).all()
@@ -132,14 +123,14 @@ def _physical_names(stack: _Stack) -> list[str]:
 
 def _separate(stack: _Stack, group: Indices) -> tuple[tuple[str, ...], Codes]:
     """What divides a group into phases, and the number of the phase of each plane. Raises GeometryError."""
-    levels = np.unique(stack.levels[group], return_inverse=True)[1].reshape(-1)
-    counts = np.bincount(levels)
+    slice_index = np.unique(stack.slice_index[group], return_inverse=True)[1].reshape(-1)
+    counts = np.bincount(slice_index)
     needed = int(counts.max())
     if needed == 1:
         return (), np.zeros(len(group), dtype=np.int64)
-    solutions = _solutions(stack, group, levels, needed)
+    solutions = _solutions(stack, group, slice_index, needed)
     planes = [stack.planes[index] for index in group]
-    if (counts == needed).all() and (ranks := acquisition_ranks(planes, levels, needed)) is not None:
+    if (counts == needed).all() and (ranks := acquisition_ranks(planes, slice_index, needed)) is not None:
         solutions.append(((TIME_ORDER,), ranks))
     solutions = [(names, codes) for names, codes in solutions if _is_physical(stack, group, codes)]
     if len({partition(codes) for _, codes in solutions}) > 1:
@@ -154,13 +145,53 @@ def _separate(stack: _Stack, group: Indices) -> tuple[tuple[str, ...], Codes]:
             f"{int(counts.min())} to {needed} slices lie at one position and nothing tells phases apart: "
             "a slice is missing or double"
         )
-    if (ranks := last_resort_ranks(planes, levels, needed)) is not None and _is_physical(stack, group, ranks):
+    if (ranks := last_resort_ranks(planes, slice_index, needed)) is not None and _is_physical(stack, group, ranks):
         return (TIME_ORDER,), ranks
     raise GeometryError(f"{needed} slices lie at one position and nothing tells them apart")
 
 
-def _solutions(stack: _Stack, group: Indices, levels: Codes, needed: int) -> list[tuple[tuple[str, ...], Codes]]:
+def _solutions(stack: _Stack, group: Indices, slice_index: Codes, needed: int) -> list[tuple[tuple[str, ...], Codes]]:
     """Sets of attributes whose values make `needed` groups without a repeated position; none contains another."""
+    varying = _varying(stack, group, needed)
+    solutions: list[tuple[tuple[str, ...], Codes]] = []
+    for names in _sets_with_groups(varying, needed, len(group)):
+        codes = joined([varying[name] for name in names], len(group))
+        if len(np.unique(codes * (slice_index.max() + 1) + slice_index)) == len(group):
+            solutions.append((names, codes))
+    return solutions
+
+
+def _sets_with_groups(varying: dict[str, Codes], needed: int, count: int) -> Iterator[tuple[str, ...]]:
+    """Sets of up to `_MAX_COMBINATION` attributes that make exactly `needed` groups, the smallest first.
+
+    More attributes make as many groups or more, and what is added to a set that has enough changes nothing or makes too
+    many: only sets with too few are built on. Groups are counted among planes that differ in an attribute, however many
+    of each kind there are.
+    """
+    _, different = np.unique(joined(list(varying.values()), count), return_index=True)
+    columns = [(name, codes[different]) for name, codes in varying.items()]
+    enough: list[set[str]] = []
+    # names, groups, and the place of the first attribute that may be added
+    growing: list[tuple[tuple[str, ...], list[Codes], int]] = [((), [], 0)]
+    for _ in range(_MAX_COMBINATION):
+        larger = []
+        for known, groups, first in growing:
+            for place, (name, codes) in enumerate(columns[first:], first + 1):
+                names = (*known, name)
+                if any(one <= set(names) for one in enough):
+                    continue
+                more = joined([*groups, codes], len(different))
+                if (found := int(more.max()) + 1) < needed:
+                    larger.append((names, [more], place))
+                    continue
+                enough.append(set(names))
+                if found == needed:
+                    yield names
+        growing = larger
+
+
+def _varying(stack: _Stack, group: Indices, needed: int) -> dict[str, Codes]:
+    """Attributes that may be part of a solution, one for each way to divide the planes."""
     varying: dict[str, Codes] = {}
     seen: set[bytes] = set()
     for name, found in stack.table.items():
@@ -170,15 +201,7 @@ def _solutions(stack: _Stack, group: Indices, levels: Codes, needed: int) -> lis
         if kind not in seen and 1 < len(np.unique(codes)) <= needed:
             seen.add(kind)
             varying[name] = codes
-    solutions: list[tuple[tuple[str, ...], Codes]] = []
-    for size in range(1, _MAX_COMBINATION + 1):
-        for names in combinations(varying, size):
-            if any(set(known) <= set(names) for known, _ in solutions):
-                continue
-            codes = joined([varying[name] for name in names], len(group))
-            if codes.max() + 1 == needed and len(np.unique(codes * (levels.max() + 1) + levels)) == len(group):
-                solutions.append((names, codes))
-    return solutions
+    return varying
 
 
 def _is_physical(stack: _Stack, group: Indices, codes: Codes) -> bool:
@@ -213,11 +236,11 @@ def _values(stack: _Stack, group: Indices, names: Sequence[str], ranks: Codes | 
 
 
 def _check_coverage(stack: _Stack, phases: Sequence[tuple[str, Indices]]) -> None:
-    every = set(stack.levels.tolist())
+    every = set(stack.slice_index.tolist())
     for label, group in phases:
-        own = stack.levels[group].tolist()
+        own = stack.slice_index[group].tolist()
         if len(set(own)) < len(own):
             raise GeometryError(f"{label}: two slices lie at one position")
         if lacking := every - set(own):
-            at = float(stack.heights[stack.levels == min(lacking)].min())
+            at = float(stack.positions[stack.slice_index == min(lacking)].min())
             raise GeometryError(f"{label}: no slice at {at:.2f} mm, where other phases have one")

@@ -29,7 +29,7 @@ from pydicom.uid import (
 )
 
 from seqnorm_monai.images.dicom.pixels.stream_colour import libjpeg_takes_for_ybr
-from seqnorm_monai.images.dicom.silence import quiet_pydicom
+from seqnorm_monai.images.dicom.silence import pydicom_silenced
 
 # without those of part 2, whose transforms between components no decoder here knows
 J2K_SYNTAXES = (JPEG2000Lossless, JPEG2000)
@@ -73,7 +73,7 @@ def decode_frame(frame: bytes, expected: FrameFormat) -> Words:
     failures = []
     for name, decoder in _decoders(expected):
         try:
-            with quiet_pydicom():
+            with pydicom_silenced():
                 values = decoder(frame, expected)
         # Whatever a decoder raises on damaged data, without its text: it is long and names no file. A panic of one
         # written in Rust is no Exception.

@@ -19,7 +19,7 @@ from seqnorm_monai.images.dicom.pixels.pixeldata import (
     open_pixel_data,
     read_items,
 )
-from seqnorm_monai.images.dicom.silence import quiet_pydicom
+from seqnorm_monai.images.dicom.silence import pydicom_silenced
 
 
 def read_frames(header: Header, frame_bits: int, frames: int, wanted: Sequence[int]) -> dict[int, EncodedPixels]:
@@ -46,7 +46,7 @@ def read_frames(header: Header, frame_bits: int, frames: int, wanted: Sequence[i
 
 def _inflated(header: Header) -> tuple[bytes, str]:
     try:
-        with quiet_pydicom():
+        with pydicom_silenced():
             dataset = pydicom.dcmread(header.path, specific_tags=["PixelData"])
         element = dataset.get_item("PixelData") if "PixelData" in dataset else None
     # whatever damaged bytes lead to

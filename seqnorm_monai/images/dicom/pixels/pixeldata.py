@@ -13,7 +13,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from seqnorm_monai.images.dicom.errors import NoPixelDataError, PixelDecodeError, UnsupportedImageError
 from seqnorm_monai.images.dicom.header import Header
-from seqnorm_monai.images.dicom.silence import quiet_pydicom
+from seqnorm_monai.images.dicom.silence import pydicom_silenced
 
 _PIXEL_DATA = 0x7FE00010
 _FLOAT_KINDS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData"}
@@ -53,7 +53,7 @@ def open_pixel_data(header: Header) -> Iterator[tuple[BinaryIO, str, int | None]
     """The file at the first byte of the pixels, their value representation, and their length (None: encapsulated)."""
     if header.pixel_offset is None:
         raise no_pixel_data(header)
-    with header.path.open("rb") as file:
+    with header.opened() as file:
         file.seek(header.pixel_offset)
         tag, representation, length = _element_start(header, file)
         if tag in _FLOAT_KINDS:
@@ -101,7 +101,7 @@ def _element_start(header: Header, file: BinaryIO) -> tuple[int, str, int]:
 
 
 def _read_inflated(header: Header, native_size: int) -> EncodedPixels:
-    with quiet_pydicom():
+    with pydicom_silenced():
         dataset = pydicom.dcmread(header.path, specific_tags=["PixelData"])
     element = dataset.get_item("PixelData") if "PixelData" in dataset else None
     if element is None:

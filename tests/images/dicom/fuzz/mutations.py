@@ -10,7 +10,7 @@ import numpy as np
 import pydicom
 from pydicom.dataelem import RawDataElement
 
-from seqnorm_monai.images.dicom.silence import quiet_pydicom
+from seqnorm_monai.images.dicom.silence import pydicom_silenced
 
 Random = np.random.Generator
 Mutation = Callable[[bytearray, Random], bytearray]
@@ -146,7 +146,7 @@ def _extreme(random: Random) -> bytes:
 
 def _element(data: bytearray, random: Random) -> RawDataElement | None:
     try:
-        with quiet_pydicom():
+        with pydicom_silenced():
             dataset = pydicom.dcmread(io.BytesIO(data), force=True)
             items = [dataset.get_item(tag) for tag in dataset]
     # a second mutation of what the first has damaged

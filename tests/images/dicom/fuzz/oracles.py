@@ -15,7 +15,7 @@ from monai.data import MetaTensor
 
 from seqnorm_monai.images.dicom import DicomReadError
 from seqnorm_monai.images.dicom.series import read_studies
-from seqnorm_monai.images.dicom.silence import quiet_pydicom
+from seqnorm_monai.images.dicom.silence import pydicom_silenced
 from seqnorm_monai.images.dicom.volume import Volume
 from seqnorm_monai.images.nifti import NiftiVolume
 from seqnorm_monai.images.sources import SourceFile
@@ -116,7 +116,7 @@ def _check_plane(volume: Volume, tensor: MetaTensor, index: int, frame: Frame) -
 
 def _digest(path: Path) -> str | None:
     try:
-        with quiet_pydicom():
+        with pydicom_silenced():
             dataset = pydicom.dcmread(path, force=True)
             parts = [str(dataset.file_meta.get("TransferSyntaxUID")), str(dataset.original_encoding)]
             for keyword in _DECISIVE:

@@ -20,7 +20,7 @@ from pydicom.uid import (
     JPEGExtended12Bit,
 )
 
-from seqnorm_monai.images.dicom.silence import quiet_pydicom
+from seqnorm_monai.images.dicom.silence import pydicom_silenced
 
 _LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEG2000)
 _MACROS = (
@@ -45,7 +45,7 @@ class Frame:
 def reference_frames(path: Path) -> list[Frame] | None:
     """The frames of a file; None where pydicom refuses it, or where its values take more than this knows."""
     try:
-        with quiet_pydicom():
+        with pydicom_silenced():
             dataset = pydicom.dcmread(path, force=True)
             photometric = dataset.PhotometricInterpretation.strip().upper()
             # pydicom takes the lowest bits whatever High Bit says
