@@ -2,8 +2,9 @@
 
 Ignite handlers for MONAI's engines, each with `attach(engine)`. MONAI's `ClassificationSaver` writes no header, knows
 no rejection and keeps everything in memory; its `MetricsSaver` and `MetricLogger` write no table of the epochs; its
-`CheckpointSaver` writes in place. The engines must decollate (their default). One process: with several, attach them on
-rank 0 of a run that is not divided.
+`CheckpointSaver` writes in place. `EpochSeeder` makes a resumed training draw what an unbroken one draws. The engines
+must decollate (their default). With several processes, attach the checkpoints and the seeder in all of them and the
+others on rank 0 of a run that is not divided.
 """
 
 from seqnorm_monai.handlers.checkpoints import BestModelSaver, ResumableCheckpoint
@@ -11,9 +12,11 @@ from seqnorm_monai.handlers.evaluation import EvaluationWriter
 from seqnorm_monai.handlers.history import HistoryWriter
 from seqnorm_monai.handlers.metrics import MeanAUROC
 from seqnorm_monai.handlers.predictions import PredictionWriter
+from seqnorm_monai.handlers.seeding import EpochSeeder
 
 __all__ = [
     "BestModelSaver",
+    "EpochSeeder",
     "EvaluationWriter",
     "HistoryWriter",
     "MeanAUROC",

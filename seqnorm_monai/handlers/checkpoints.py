@@ -1,23 +1,38 @@
 """Two files a training leaves behind: the best model, and the last state from which it can go on.
 
-MONAI's ``CheckpointSaver`` writes in place and forgets on resuming which metric was the best so far. Here every file
-appears whole or not at all, so a kill at any moment leaves the previous one, and a resumed training goes on comparing
-with the best of the whole training.
+MONAI's ``CheckpointSaver`` writes in place and forgets on resuming which metric was the best so far. Ignite's
+``Checkpoint`` with ``DiskSaver(atomic=True)`` replaces the file, but moves it there before its bytes are on the disk
+(no ``fsync``), leaves one more temporary file for each kill, and makes its folder when it is made itself, so that
+parsing a configuration would write. Here every file appears whole or not at all, so a kill at any moment leaves the
+previous one, and a resumed training goes on comparing with the best of the whole training.
+
+With several processes the first one writes, and all of them load.
 """
 
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint
 from torch import nn
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from seqnorm_monai.atomic_files import replacing_bytes
+
+logger = logging.getLogger(__name__)
+
+
+def _save(content: Mapping[str, Any], path: Path) -> None:
+    if idist.get_rank() == 0:
+        with replacing_bytes(path) as stream:
+            torch.save(content, stream)
 
 
 class BestModelSaver:
@@ -41,8 +56,7 @@ class BestModelSaver:
 
     def __call__(self, engine: Engine) -> None:
         if engine.state.best_metric_epoch == engine.state.epoch:
-            with replacing_bytes(self.path) as stream:
-                torch.save(self.network.state_dict(), stream)
+            _save(self.network.state_dict(), self.path)
             engine.logger.info(f"Saved the best model so far to {self.path}")
 
 
@@ -51,11 +65,16 @@ class ResumableCheckpoint:
 
     Saved are the state dicts of ``objects``, the trainer's epoch and iteration, its gradient scaler if it has one, and
     the evaluator's best metric. Attach it to the trainer after the handler that runs the validation, so that
-    the best metric of the epoch is in the file.
+    the best metric of the epoch is in the file. Random numbers are not saved: ``EpochSeeder`` makes them depend on the
+    epoch's number alone.
+
+    A learning rate schedule goes on from the saved step, with the length, warm-up and base rate that it was made with
+    now. So a training that is resumed with another ``max_epochs`` follows the schedule of that length.
 
     Args:
-        path: the file, for example ``models/checkpoint.pt``.
-        objects: what has a ``state_dict``: network, optimizer, learning rate schedule.
+        path: the file, for example ``output/training/checkpoint.pt``. Not below ``models``, where hosts offer every
+            ``.pt`` file as weights.
+        objects: what has a ``state_dict``: network (without wrapper), optimizer, learning rate schedule.
         evaluator: the validation's evaluator, whose best metric is carried over; None for a training without any.
         resume: load ``path`` before the first epoch. ``max_epochs`` stays what the trainer was made with.
 
@@ -72,29 +91,25 @@ class ResumableCheckpoint:
         self.objects = dict(objects)
         self.evaluator = evaluator
         self.resume = resume
-        self.logger = logging.getLogger(__name__)
 
     def attach(self, engine: Engine) -> None:
         """To be attached to a trainer."""
-        engine.add_event_handler(Events.STARTED, self._start)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
+        if self.resume:
+            engine.add_event_handler(Events.STARTED, self._resume)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
 
     def _everything(self, trainer: Engine) -> dict[str, Any]:
         scaler = getattr(trainer, "scaler", None)
-        extra = {} if scaler is None else {"scaler": scaler}
-        return {**self.objects, "trainer": trainer, **extra}
+        return {**self.objects, "trainer": trainer, **({} if scaler is None else {"scaler": scaler})}
 
-    def _save(self, trainer: Engine) -> None:
+    def _write(self, trainer: Engine) -> None:
         state = {name: value.state_dict() for name, value in self._everything(trainer).items()}
         if self.evaluator is not None:
             best = self.evaluator.state
             state["best"] = {"metric": float(best.best_metric), "epoch": int(best.best_metric_epoch)}
-        with replacing_bytes(self.path) as stream:
-            torch.save(state, stream)
+        _save(state, self.path)
 
-    def _start(self, trainer: Engine) -> None:
-        if not self.resume:
-            return
+    def _resume(self, trainer: Engine) -> None:
         if not self.path.is_file():
             raise FileNotFoundError(f"{self.path}: there is no checkpoint to resume from; train without resume first")
         state = torch.load(self.path, map_location=trainer.state.device, weights_only=True)
@@ -104,7 +119,7 @@ class ResumableCheckpoint:
                 f"{self.path}: was written with {state['trainer']['epoch_length']} iterations an epoch, now there are "
                 f"{epoch_length}: resume with the same data and batch size, or start anew"
             )
-        Checkpoint.load_objects(to_load=self._everything(trainer), checkpoint=state)
+        _load(self._everything(trainer), state)
         if trainer.state.epoch >= max_epochs:
             raise ValueError(
                 f"{self.path}: the training already ended after {trainer.state.epoch} epochs; "
@@ -114,4 +129,25 @@ class ResumableCheckpoint:
         if self.evaluator is not None and "best" in state:
             self.evaluator.state.best_metric = state["best"]["metric"]
             self.evaluator.state.best_metric_epoch = state["best"]["epoch"]
-        self.logger.info(f"Resumed from {self.path} after epoch {trainer.state.epoch}")
+        logger.info(f"Resumed from {self.path} after epoch {trainer.state.epoch}")
+
+
+def _load(objects: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    """The saved states; of a schedule only its step, since its state would bring the old length back."""
+    schedules = {
+        name: value
+        for name, value in objects.items()
+        # a plateau is found by what was measured, not by counting steps; a chain of schedules counts none
+        if isinstance(value, LRScheduler) and not isinstance(value, ReduceLROnPlateau) and "last_epoch" in state[name]
+    }
+    for name, schedule in schedules.items():
+        with warnings.catch_warnings():
+            # torch warns of steps of a schedule before any of the optimizer; those of the optimizer are in the file
+            warnings.filterwarnings("ignore", message=".*lr_scheduler.step", category=UserWarning)
+            for _ in range(state[name]["last_epoch"] - schedule.last_epoch):
+                schedule.step()
+    Checkpoint.load_objects({name: value for name, value in objects.items() if name not in schedules}, state)
+    for schedule in schedules.values():
+        # the optimizer's state has the rate of the old schedule
+        for group, rate in zip(schedule.optimizer.param_groups, schedule.get_last_lr(), strict=True):
+            group["lr"] = rate

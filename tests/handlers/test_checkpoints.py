@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from ignite.metrics import Average
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from monai.handlers import LrScheduleHandler, ValidationHandler, from_engine
+from monai.optimizers import WarmupCosineSchedule
 from torch import nn
 
 from seqnorm_monai.handlers import BestModelSaver, ResumableCheckpoint
@@ -106,3 +109,53 @@ def test_refusals_name_the_file(tmp_path: Path) -> None:
         Training(tmp_path, SCORES, max_epochs=2, resume=True).run()
     with pytest.raises(ValueError, match="3 iterations an epoch"):
         Training(tmp_path, SCORES, max_epochs=5, resume=True, count=11).run()
+
+
+class Scheduled:
+    """A training whose learning rate warms up over 2 of 3 iterations an epoch and ends at 0 after its last one."""
+
+    def __init__(self, path: Path, max_epochs: int, *, rate: float = 0.1, resume: bool = False) -> None:
+        network = nn.Linear(3, 2)
+        optimizer = torch.optim.AdamW(network.parameters(), lr=rate)
+        schedule = WarmupCosineSchedule(optimizer, 2, 3 * max_epochs, warmup_multiplier=0.01)
+        objects = {"network": network, "optimizer": optimizer, "lr_scheduler": schedule}
+        self.trainer = SupervisedTrainer(
+            device=torch.device("cpu"),
+            max_epochs=max_epochs,
+            train_data_loader=data(),
+            network=network,
+            optimizer=optimizer,
+            loss_function=nn.MSELoss(),
+            train_handlers=[
+                LrScheduleHandler(schedule, print_lr=False, epoch_level=False),
+                ResumableCheckpoint(str(path), objects, resume=resume),
+            ],
+        )
+        self.rates: list[float] = []
+        self.trainer.add_event_handler(
+            Events.ITERATION_STARTED, lambda: self.rates.append(optimizer.param_groups[0]["lr"])
+        )
+
+    def run(self) -> list[float]:
+        self.trainer.run()
+        return self.rates
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.03])
+@pytest.mark.parametrize("max_epochs", [3, 7])
+def test_resumed_with_another_length_or_rate_follows_that_schedule(
+    tmp_path: Path, max_epochs: int, rate: float
+) -> None:
+    """From the old position on: rate * (1 + cos(pi * (step - warm-up) / (length - warm-up))) / 2."""
+    path = tmp_path / "checkpoint.pt"
+    Scheduled(path, 2).run()
+    rates = Scheduled(path, max_epochs, rate=rate, resume=True).run()
+    length = 3 * max_epochs
+    expected = [rate * (1 + math.cos(math.pi * (step - 2) / (length - 2))) / 2 for step in range(6, length)]
+    assert rates == pytest.approx(expected, rel=1e-12)
+
+
+def test_of_several_processes_only_the_first_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ignite.distributed.get_rank", lambda: 1)
+    Scheduled(tmp_path / "checkpoint.pt", 1).run()
+    assert not os.listdir(tmp_path)

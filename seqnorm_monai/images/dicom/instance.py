@@ -16,9 +16,8 @@ from seqnorm_monai.images.dicom.phase_attributes import (
     read_image_type,
     read_phase_values,
 )
-from seqnorm_monai.images.dicom.pixels.completeness import check_complete
 from seqnorm_monai.images.dicom.pixels.decode import PixelLayout, read_cells, readable_syntax
-from seqnorm_monai.images.dicom.pixels.pixeldata import no_pixel_data
+from seqnorm_monai.images.dicom.pixels.fragments import check_complete, no_pixel_data
 from seqnorm_monai.images.dicom.plane import Excluded, Instance, Plane, ScanResult
 from seqnorm_monai.images.dicom.rule_attributes import CHARACTER_SET, RULE_KEYWORDS, rule_attributes
 from seqnorm_monai.images.dicom.silence import pydicom_silenced

@@ -14,7 +14,7 @@ from seqnorm_monai.images.dicom.errors import DicomReadError, PixelDecodeError, 
 from seqnorm_monai.images.dicom.header import Header
 from seqnorm_monai.images.dicom.pixels.colour import colour_frame_bits, decode_colour
 from seqnorm_monai.images.dicom.pixels.decode import PixelLayout, StoredValues, decode_stored_values
-from seqnorm_monai.images.dicom.pixels.fragments import read_frames
+from seqnorm_monai.images.dicom.pixels.fragments import EncodedPixels, read_frames
 from seqnorm_monai.images.dicom.pixels.grayscale import (
     LookupTable,
     Rescale,
@@ -25,7 +25,6 @@ from seqnorm_monai.images.dicom.pixels.grayscale import (
 )
 from seqnorm_monai.images.dicom.pixels.luts import read_modality, read_padding, read_voi
 from seqnorm_monai.images.dicom.pixels.palette import apply_palette
-from seqnorm_monai.images.dicom.pixels.pixeldata import EncodedPixels
 from seqnorm_monai.images.dicom.plane import Plane
 from seqnorm_monai.images.dicom.silence import pydicom_silenced
 from seqnorm_monai.images.image_array import MODALITY_VALUES, ReadOptions

@@ -13,7 +13,7 @@ FRAME_HEADERS = (frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}) | {0xF7}
 STANDALONE = frozenset(range(0xD0, 0xD9)) | {0x01}
 _JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
 # Writers pad the last fragment, with more than the one byte that makes it even.
-_TAIL = 64
+MAX_TAIL = 64
 # 16 numbers of 32 bits, PS3.5 annex G.5
 _RLE_HEADER = 64
 
@@ -34,7 +34,7 @@ def has_end_marker(frame: bytes) -> bool:
 
     Both forbid these two bytes within coded data, so that a stream that was cut off does not have them near its end.
     """
-    return _END in frame[-_TAIL:]
+    return _END in frame[-MAX_TAIL:]
 
 
 def rle_problem(frame: bytes, segments: int) -> str:

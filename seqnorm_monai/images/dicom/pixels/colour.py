@@ -17,7 +17,7 @@ from seqnorm_monai.images.dicom.pixels.decode import (
     run_decoder,
 )
 from seqnorm_monai.images.dicom.pixels.decoders import HTJ2K_SYNTAXES, J2K_SYNTAXES
-from seqnorm_monai.images.dicom.pixels.pixeldata import EncodedPixels
+from seqnorm_monai.images.dicom.pixels.fragments import EncodedPixels
 from seqnorm_monai.images.dicom.pixels.stream_colour import (
     ContradictoryColourError,
     has_component_transform,

@@ -34,7 +34,7 @@ from seqnorm_monai.images.dicom.pixels.decoders import (
     decode_frame,
     has_imagecodecs,
 )
-from seqnorm_monai.images.dicom.pixels.pixeldata import EncodedPixels, no_pixel_data, read_encoded_pixels, refuse_float
+from seqnorm_monai.images.dicom.pixels.fragments import EncodedPixels, refuse_float
 
 StoredValues = npt.NDArray[np.integer]
 
@@ -95,20 +95,6 @@ class PixelLayout:
         return (-span // 2, span // 2 - 1) if self.signed else (0, span - 1)
 
 
-def read_layout(header: Header) -> PixelLayout:
-    """Check that `header` describes one grayscale frame of integers, and return how it is stored.
-
-    Raises NoPixelDataError, or UnsupportedImageError that says what the image is instead.
-    """
-    if header.integer("Rows") is None and header.pixel_offset is None:
-        raise no_pixel_data(header)
-    _refuse_other_than_grayscale(header)
-    layout = read_cells(header)
-    if layout.bits_allocated == 1:
-        raise UnsupportedImageError(header.path, "BitsAllocated 1: a mask, not an image of gray values")
-    return layout
-
-
 def read_cells(header: Header) -> PixelLayout:
     """How one sample of a frame is stored, whatever the number of frames and samples.
 
@@ -138,16 +124,11 @@ def read_cells(header: Header) -> PixelLayout:
     return PixelLayout(rows, columns, allocated, stored, high_bit, representation == 1)
 
 
-def read_stored_values(header: Header, layout: PixelLayout) -> StoredValues:
-    """Decode the image into an integer array (rows, columns); bits outside Bits Stored are dropped.
-
-    Raises PixelDecodeError when bytes are missing or damaged or no decoder is installed.
-    """
-    return decode_stored_values(header, layout, read_encoded_pixels(header, layout.size))
-
-
 def decode_stored_values(header: Header, layout: PixelLayout, encoded: EncodedPixels) -> StoredValues:
-    """The same for one frame whose bytes were already found."""
+    """Decode one frame into an integer array (rows, columns); bits outside Bits Stored are dropped.
+
+    Raises UnsupportedImageError, or PixelDecodeError when bytes are missing or damaged or no decoder is installed.
+    """
     transfer_syntax = check_transfer_syntax(header, encoded)
     if not transfer_syntax:
         return _decode_native(encoded, layout, header.little_endian)
@@ -188,19 +169,6 @@ def _required(header: Header, keyword: str) -> int:
     if value is None:
         raise UnsupportedImageError(header.path, f"{keyword} is missing")
     return value
-
-
-def _refuse_other_than_grayscale(header: Header) -> None:
-    frames = header.integer("NumberOfFrames")
-    if frames not in (None, 1):
-        raise UnsupportedImageError(header.path, f"a multi-frame image: NumberOfFrames is {frames}")
-    photometric = header.code("PhotometricInterpretation")
-    samples = header.integer("SamplesPerPixel")
-    if samples not in (None, 1):
-        raise UnsupportedImageError(header.path, f"a colour image: SamplesPerPixel is {samples}, {photometric}")
-    if photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        found = photometric or "missing"
-        raise UnsupportedImageError(header.path, f"not a grayscale image: PhotometricInterpretation is {found}")
 
 
 def _decode_native(encoded: EncodedPixels, layout: PixelLayout, little_endian: bool) -> StoredValues:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
 from pydicom.pixels import pack_bits
 from pydicom.uid import (
     JPEG2000,
@@ -28,6 +31,9 @@ from seqnorm_monai.images.dicom.pixels.decoders import HTJ2K_SYNTAXES
 from seqnorm_monai.images.dicom.series import read_studies
 from seqnorm_monai.images.sources import SourceFile
 from tests.makers.colour_files import ROWS, read_image, refused, write_image
+from tests.makers.reading import load_volume
+
+BUFFER = 512
 
 
 def bits(frames: int, columns: int) -> np.ndarray:
@@ -237,6 +243,46 @@ def test_damaged_palettes(tmp_path: Path) -> None:
             **{keyword: value for keyword, value in elements.items() if value is not None},
         )
         assert reason in refused(path)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian])
+def test_twice_the_pixels_that_the_header_describes(tmp_path: Path, syntax: str) -> None:
+    path = write_image(tmp_path / "x.dcm", (1, 5, 6), bytes(60), syntax, samples=1, photometric="MONOCHROME2")
+    assert "60 bytes of pixels, the header describes 30" in refused(path)
+
+
+@pytest.mark.parametrize(
+    ("fragments", "table"), [(1, True), (1, False), (3, True), (3, False)], ids=["one", "one_bare", "table", "ends"]
+)
+def test_of_other_frames_nothing_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fragments: int, table: bool
+) -> None:
+    """A frame costs itself and the starts of all items, each with what fits into the buffer of the file.
+
+    Without one fragment for each frame and without an offset table, the ends of the fragments cost as much again.
+    """
+    imagecodecs = pytest.importorskip("imagecodecs", reason="needs imagecodecs to encode")
+    drawn = np.random.default_rng(7).integers(0, 2**16, (13, 181, 179)).astype(np.uint16)
+    frames = [imagecodecs.jpeg2k_encode(frame, level=0, reversible=True, codecformat="j2k") for frame in drawn]
+    data = encapsulate(frames, fragments_per_frame=fragments, has_bot=table)
+    path = write_image(
+        tmp_path / "x.dcm", drawn.shape, [frames[0]], JPEG2000Lossless, samples=1, bits=16, photometric="MONOCHROME2",
+        PixelData=data,
+    )  # fmt: skip
+    (volume,) = read_studies([SourceFile("x", path)]).volumes
+    one = dataclasses.replace(volume, planes=volume.planes[7:8], shape=(1, *volume.shape[1:]))
+    sizes: list[int] = []
+
+    class Counting(io.FileIO):
+        def readinto(self, buffer: memoryview) -> int | None:
+            sizes.append(super().readinto(buffer) or 0)
+            return sizes[-1]
+
+    monkeypatch.setattr(Path, "open", lambda path, mode: io.BufferedReader(Counting(path, mode.strip("b")), BUFFER))
+    np.testing.assert_array_equal(load_volume(one)[0, :, :, 0].numpy().T, drawn[7])
+    items = 1 + 13 * fragments
+    touched = 2 + items if table or fragments == 1 else 2 + 2 * items
+    assert len(frames[7]) < sum(sizes) < len(frames[7]) + (touched + fragments) * BUFFER < len(data) / 3
 
 
 LATER = ["1.2.840.10008.1.2.4.110", "1.2.840.10008.1.2.4.111", "1.2.840.10008.1.2.4.112", "1.2.840.10008.1.2.8.1"]
