@@ -22,8 +22,8 @@ from monai.utils import convert_to_tensor
 
 from seqnorm_monai import __version__
 from seqnorm_monai.data.image_paths import archive_above
+from seqnorm_monai.data.machine_errors import remedy
 from seqnorm_monai.images.folders import files_below
-from seqnorm_monai.images.machine_errors import raise_machine_error
 
 # a MetaTensor's meta data hold small arrays; torch loads nothing but tensors and what is named here
 _NUMPY = [np.ndarray, np.dtype, np.empty(0).__reduce__()[0]]
@@ -189,11 +189,10 @@ def _load(path: Path) -> dict[str, Any] | None:
             return torch.load(path, weights_only=True)
     except FileNotFoundError:
         return None
-    except PermissionError:
-        raise
     # torch raises five classes of errors for a file that is cut off, by where it is
     except Exception as error:
-        raise_machine_error(error)
+        if isinstance(error, PermissionError) or remedy(error):
+            raise
         warnings.warn(f"Corrupt cache file: {path} ({type(error).__name__}); it is made again", stacklevel=2)
         return None
 

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from seqnorm_monai.images.archives import is_archive
 from seqnorm_monai.images.machine_errors import raise_machine_error
+from seqnorm_monai.images.sources import file_on_disk
 
 
 class ImagePaths:
@@ -69,10 +70,8 @@ class ImagePaths:
 
 def archive_above(path: str) -> str | None:
     """The ZIP archive that a path leads into, as `studies.zip` in `studies.zip/inner/1.dcm`; None if there is none."""
-    for parent in map(str, Path(path).parents):
-        if os.path.exists(parent):
-            return parent if os.path.isfile(parent) and is_archive(parent) else None
-    return None
+    found = file_on_disk(path)
+    return found if found != path and is_archive(found) else None
 
 
 def _member_names(archive: str) -> set[str]:

@@ -264,6 +264,44 @@ def test_archives_and_media_count(tmp_path: Path) -> None:
         assert caching.item_hash({"image": image}) != before
 
 
+def test_images_of_an_archive_are_kept(tmp_path: Path) -> None:
+    """Found in it or named as its folder: what it was unpacked to has another name each time."""
+    values = write_phases(tmp_path / "in", 2)
+    packed = tmp_path / "study.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        for path in sorted((tmp_path / "in").iterdir()):
+            archive.write(path, f"inner/{path.name}")
+
+    def decoded(image: object) -> int:
+        transform = [LoadStudyd("image")]
+        data = CachedDataset([{"image": image}], transform, cache_rate=0.0, cache_dir=tmp_path / "kept", progress=False)
+        with mock.patch.object(volume, "load_planes", wraps=volume.load_planes) as loaded:
+            np.testing.assert_array_equal(data[0]["image"].numpy(), values)
+        return loaded.call_count
+
+    def found() -> object:
+        (image,) = [item["image"] for item in find_images(packed) if "unreadable" not in item]
+        return image
+
+    member = packed / "inner"
+    assert [bool(decoded(found())), bool(decoded(found()))] == [True, False]
+    assert [bool(decoded(member)), bool(decoded(member))] == [True, False]
+    os.utime(packed, ns=(1, 1))
+    assert [bool(decoded(found())), bool(decoded(member))] == [True, True]
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.EMFILE, ""), PermissionError(errno.EACCES, "")])
+def test_a_file_that_cannot_be_opened_now_is_not_called_damaged(
+    items: list[dict[str, object]], tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = CachedDataset(items, steps(), cache_rate=0.0, cache_dir=tmp_path / "cache", progress=False)
+    reads(data)
+    monkeypatch.setattr(torch, "load", mock.Mock(side_effect=error))
+    with pytest.raises(type(error)):
+        data[0]
+    assert len(list((tmp_path / "cache").glob("*.pt"))) == COUNT
+
+
 def test_the_origins_of_an_image_count_instead_of_its_unpacked_files(tmp_path: Path) -> None:
     for name in ("a.zip", "unpacked", "elsewhere"):
         (tmp_path / name).write_bytes(b"1")
