@@ -20,10 +20,10 @@ from monai.data.utils import pickle_hashing
 from monai.transforms import Compose, RandomizableTrait, Transform, reset_ops_id
 from monai.utils import convert_to_tensor
 
-from seqnorm_monai import __version__
 from seqnorm_monai.data.image_paths import archive_above
 from seqnorm_monai.data.machine_errors import remedy
 from seqnorm_monai.images.folders import files_below
+from seqnorm_monai.version import __version__
 
 # a MetaTensor's meta data hold small arrays; torch loads nothing but tensors and what is named here
 _NUMPY = [np.ndarray, np.dtype, np.empty(0).__reduce__()[0]]

@@ -22,15 +22,16 @@ GROUND = ("images.errors", "images.machine_errors", "images.records", "images.im
 # What a room may import of the package, beside itself. A module's own rule is the one with the longest name that its
 # name starts with; a name allows all that starts with it.
 ALLOWED: dict[str, tuple[str, ...]] = {
-    "": (),
+    "": ("version",),
+    "version": (),
     "atomic_files": (),
     "attention": (),
     "networks": ("attention",),
     "streaming": ("attention", "networks", "images.slides.regions", "atomic_files"),
     "evaluation": ("atomic_files",),
-    "data": ("images", "atomic_files", "optional", "__version__"),
+    "data": ("images", "atomic_files", "optional", "version"),
     "handlers": ("data", "evaluation", "images.records", "atomic_files"),
-    "benchmarking": ("attention", "networks", "streaming", "data", "images", "atomic_files", "__version__"),
+    "benchmarking": ("attention", "networks", "streaming", "data", "images", "atomic_files", "version"),
     # the formats do not know each other
     "images.errors": (),
     "images.machine_errors": (),
