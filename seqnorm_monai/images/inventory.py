@@ -79,7 +79,7 @@ class Inventory:
         Its row says so. The file that `error` names is rejected with its reason, the others because of it, except
         for files that another entry uses, too: they stay used, with the reason.
         """
-        self.change(entry, status=FileStatus.REJECTED, problems=(*entry.row.problems, error.reason))
+        self.change(entry, status=FileStatus.REJECTED, reasons=(*entry.row.reasons, error.reason))
         culprits = {name for name, path in zip(entry.names, entry.paths, strict=False) if path == error.path}
         culprit = f"{min(culprits)}: " if culprits else ""
         shared = {name for one in self.entries if one.row.status == FileStatus.USED for name in one.names}
@@ -160,7 +160,7 @@ def _add_dicom(inventory: Inventory, report: ScannedStudies) -> None:
         numbers[study] = number = numbers.get(study, 0) + 1
         if series is not None:
             inventory.entries += _entries(series, study, number)
-        files, problems = _refused(rejected.get(uids, []), series)
+        files, reasons = _refused(rejected.get(uids, []), series)
         if files:
             modality = "" if series is None else series.modality
             row = SeriesRow(
@@ -171,7 +171,7 @@ def _add_dicom(inventory: Inventory, report: ScannedStudies) -> None:
                 files=files,
                 modality=modality,
                 series_number=_number(series),
-                problems=problems,
+                reasons=reasons,
                 study_instance_uid=uids[0],
                 series_instance_uid=uids[1],
             )

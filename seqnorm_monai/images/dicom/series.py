@@ -165,7 +165,7 @@ class _SeriesReader:
             affine=affine,
             spacing=spacing,
             sheared=sheared,
-            problem=phase.warning,
+            warning=phase.warning,
             files=tuple(dict.fromkeys(plane.name for plane in planes)),
             attributes=source.attributes,
             planes=planes,

@@ -31,11 +31,11 @@ _ROUNDED = 1e-5
 
 @dataclass(frozen=True)
 class Orientation:
-    """`affine` (4, 4) float64, RAS mm; `source`: "sform", "qform" or "pixdim"; `notes` say what does not fit."""
+    """`affine` (4, 4) float64, RAS mm; `source`: "sform", "qform" or "pixdim"; `warnings` say what does not fit."""
 
     affine: npt.NDArray[np.float64]
     source: str
-    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 def read_orientation(layout: Layout) -> Orientation:
@@ -43,25 +43,25 @@ def read_orientation(layout: Layout) -> Orientation:
     header = layout.fields
     sform = _sform(header) if int(header["sform_code"]) > 0 else None
     qform = _qform(layout) if int(header["qform_code"]) > 0 else None
-    notes = []
+    warnings = []
     if int(header["sform_code"]) > 0 and sform is None:
-        notes.append("the sform is singular or not finite")
+        warnings.append("the sform is singular or not finite")
     if int(header["qform_code"]) > 0 and qform is None:
-        notes.append("the qform is no rotation or has no spacings")
+        warnings.append("the qform is no rotation or has no spacings")
     if sform is not None and qform is not None and not _agree(sform, qform, layout.shape):
-        notes.append("sform and qform differ: the sform is used")
+        warnings.append("sform and qform differ: the sform is used")
     source, affine = "sform", sform
     if affine is None:
         source, affine = "qform", qform
     if affine is None:
         source, affine = "pixdim", _usable(np.diag([*_spacings(layout), 1.0]))
-        notes.append("the orientation is not stated: the axes are taken for right, front and top")
+        warnings.append("the orientation is not stated: the axes are taken for right, front and top")
     if affine is None:
         raise NiftiReadError(layout.path, "no usable sform, qform or pixdim: the voxels have no place")
     if layout.to_mm != 1.0:
         affine = np.diag([layout.to_mm] * 3 + [1.0]) @ affine
-        notes.append("lengths are in another unit than mm and were converted")
-    return Orientation(affine, source, tuple(notes))
+        warnings.append("lengths are in another unit than mm and were converted")
+    return Orientation(affine, source, tuple(warnings))
 
 
 def _sform(header: Nifti1Header) -> npt.NDArray[np.float64] | None:

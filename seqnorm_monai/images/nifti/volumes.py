@@ -25,7 +25,7 @@ class NiftiVolume:
 
     `shape` (x, y, z) voxels of `channels` (1; 3 RGB; 4 RGBA), `affine` (4, 4) voxel -> RAS mm, `spacing` in mm along
     the axes. `phase_index` from 0 of `num_phases`; `phase_time` in seconds where the fourth axis is one of time.
-    `notes` say what is odd about the header.
+    `warnings` say what is odd about the header.
     """
 
     path: Path
@@ -38,7 +38,7 @@ class NiftiVolume:
     num_phases: int
     phase_label: str
     phase_time: float | None
-    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
     layout: Layout
 
     @property
@@ -144,7 +144,7 @@ def _volume(layout: Layout, orientation: Orientation, index: int) -> NiftiVolume
         num_phases=layout.phases,
         phase_label=label if time is None else f"{label}, {time:g} s",
         phase_time=time,
-        notes=orientation.notes,
+        warnings=orientation.warnings,
         layout=layout,
     )
 

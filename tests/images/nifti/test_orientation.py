@@ -45,7 +45,7 @@ def test_qform_alone(make_nifti: Make, sign: float) -> None:
 
     path = header_of(make_nifti(ramp("u1")), change)
     (volume,) = read_nifti(path)
-    assert (volume.orientation_source, volume.notes) == ("qform", ())
+    assert (volume.orientation_source, volume.warnings) == ("qform", ())
     np.testing.assert_allclose(volume.affine, oblique(sign), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(volume.spacing, [1.5, 0.5, 2.0], rtol=1e-5)
     same_as_monai(path)
@@ -68,11 +68,11 @@ def test_sform_before_qform(make_nifti: Make) -> None:
 
     path = header_of(make_nifti(ramp("u1")), change)
     (volume,) = read_nifti(path)
-    assert (volume.orientation_source, volume.notes) == ("sform", ("sform and qform differ: the sform is used",))
+    assert (volume.orientation_source, volume.warnings) == ("sform", ("sform and qform differ: the sform is used",))
     np.testing.assert_array_equal(volume.affine, AFFINE)
     for row, value in (("srow_y", 0), ("srow_x", np.nan)):
         (volume,) = read_nifti(header_of(path, lambda header: header.__setitem__(row, value)))  # noqa: B023
-        assert (volume.orientation_source, volume.notes) == ("qform", ("the sform is singular or not finite",))
+        assert (volume.orientation_source, volume.warnings) == ("qform", ("the sform is singular or not finite",))
         np.testing.assert_allclose(volume.affine, oblique(1.0), rtol=1e-5, atol=1e-5)
 
 
@@ -83,7 +83,7 @@ def test_no_orientation(make_nifti: Make) -> None:
 
     path = header_of(make_nifti(ramp("u1")), change)
     (volume,) = read_nifti(path)
-    assert volume.orientation_source == "pixdim" and "not stated" in volume.notes[0]
+    assert volume.orientation_source == "pixdim" and "not stated" in volume.warnings[0]
     assert load_nifti(volume).meta["has_geometry"] is False
     np.testing.assert_array_equal(volume.affine, np.diag([1.5, 0.5, 2, 1]))
     assert "no place" in refusal(header_of(path, lambda header: header["pixdim"].__setitem__(2, 0)))
@@ -94,7 +94,7 @@ def test_units(make_nifti: Make, unit: str, to_mm: float) -> None:
     path = header_of(make_nifti(ramp("u1")), lambda header: header.set_xyzt_units(unit))
     (volume,) = read_nifti(path)
     np.testing.assert_allclose(volume.affine, np.diag([to_mm] * 3 + [1]) @ AFFINE)
-    assert len(volume.notes) == (to_mm != 1)
+    assert len(volume.warnings) == (to_mm != 1)
 
 
 UNIT = st.floats(-1, 1, width=32)

@@ -173,7 +173,7 @@ def test_all_of_a_real_set() -> None:
         tensor, image = load_nifti(volume), nibabel.load(path)
         np.testing.assert_array_equal(tensor[0].numpy(), np.asarray(image.dataobj).astype(np.float32))
         np.testing.assert_allclose(tensor.affine, image.affine, rtol=1e-6, atol=1e-6)
-        assert volume.notes == () and tensor.is_contiguous()
+        assert volume.warnings == () and tensor.is_contiguous()
 
 
 SIZE = st.integers(1, 6)
