@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from seqnorm_monai.attention import functional, paths
 from seqnorm_monai.attention.functional import (
     TokenStatistics,
     affine_map,
@@ -17,7 +18,6 @@ from seqnorm_monai.attention.functional import (
     merge_statistics,
     token_statistics,
 )
-from seqnorm_monai.attention.modules import functional, paths
 from seqnorm_monai.attention.paths import (
     covariance_attention,
     literal_attention,

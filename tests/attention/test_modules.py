@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seqnorm_monai.attention.modules import reference
+from seqnorm_monai.attention import reference
 from seqnorm_monai.networks.layers import (
     ATTENTION_PATHS,
     SequenceNormAttention,

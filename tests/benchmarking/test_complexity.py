@@ -13,8 +13,9 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 from seqnorm_monai.benchmarking import complexity
 from seqnorm_monai.benchmarking.complexity import FORMS, NetworkSize
 from seqnorm_monai.benchmarking.peers import PEERS
+from seqnorm_monai.networks import mlp
 from seqnorm_monai.networks.layers import create_attention
-from seqnorm_monai.networks.vit import SeqNormViT, mlp
+from seqnorm_monai.networks.vit import SeqNormViT
 
 HIDDEN, HEADS, MLP, LAYERS, CLASSES = 35, 5, 41, 3, 7
 CHANNELS, PATCH = 2, 3

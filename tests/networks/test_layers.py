@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seqnorm_monai.attention.modules import SequenceNormAttention, layer_map
+from seqnorm_monai.attention import layer_map
+from seqnorm_monai.attention.modules import SequenceNormAttention
+from seqnorm_monai.networks import layers, mlp
 from seqnorm_monai.networks.layers import TransformerBlock
-from seqnorm_monai.networks.vit import layers, mlp
 from tests.makers.compare import assert_close, relative_error
 
 HIDDEN, WIDTH, HEADS = 10, 23, 2

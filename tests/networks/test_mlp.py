@@ -7,7 +7,7 @@ import torch
 from monai.networks.blocks import MLPBlock
 from torch import Tensor
 
-from seqnorm_monai.networks.vit import mlp
+from seqnorm_monai.networks import mlp
 from tests.makers.compare import assert_close
 
 HIDDEN, WIDTH = 5, 13

@@ -14,9 +14,9 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from seqnorm_monai.attention.modules import layer_map
+from seqnorm_monai.attention import layer_map
 from seqnorm_monai.networks.vit import SeqNormViT
-from seqnorm_monai.streaming.forward import parallel
+from seqnorm_monai.streaming import parallel
 from seqnorm_monai.streaming.parallel import SequenceParallel, average_gradients, forward_parallel, own_rows
 from tests.makers.images import gradient_errors, gradients, relative, streamed_network
 

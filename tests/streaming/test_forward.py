@@ -13,11 +13,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqnorm_monai.attention.modules import layer_map
+from seqnorm_monai.attention import layer_map
 from seqnorm_monai.images.slides.regions import CroppedImage, open_image, tiles
 from seqnorm_monai.networks.positions import create_positions
-from seqnorm_monai.streaming.forward import forward as streaming
-from seqnorm_monai.streaming.forward import stream_forward, tokenwise
+from seqnorm_monai.streaming import forward as streaming
+from seqnorm_monai.streaming import tokenwise
+from seqnorm_monai.streaming.forward import stream_forward
 from tests.makers.bundles import ROOT
 from tests.makers.compare import assert_close
 from tests.makers.images import NATIVE, PATCHES, image_of, relative, streamed_network
@@ -138,8 +139,8 @@ def test_a_half_written_layer_would_be_seen(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 import torch
-from seqnorm_monai.streaming.forward import forward as streaming
-from seqnorm_monai.streaming.forward import tokenwise
+from seqnorm_monai.streaming import forward as streaming
+from seqnorm_monai.streaming import tokenwise
 from tests.makers.images import image_of, streamed_network
 calls = iter(range(10))
 def apply_block(*arguments):
