@@ -30,6 +30,23 @@ class TokenStatistics(NamedTuple):
     covariance: Tensor
 
 
+class AttentionWeights(NamedTuple):
+    """What one sequence-norm layer is made of, beside its tokens.
+
+    qkv_weight: (3C, C), rows of W_q, then W_k, then W_v; the heads lie one after the other. affine_weight: gamma,
+    (3, C), for q, k, v. affine_bias: beta, (3, C), for q, k, v. out_weight: W_o, (C, C). out_bias: b_o, (C,).
+    num_heads: h; divides C. eps: added to the variance.
+    """
+
+    qkv_weight: Tensor
+    affine_weight: Tensor
+    affine_bias: Tensor
+    out_weight: Tensor
+    out_bias: Tensor
+    num_heads: int
+    eps: float
+
+
 def at_least_float32(x: Tensor) -> Tensor:
     """Statistics over thousands of tokens need float32, also under autocast; float64 stays float64."""
     return x if x.dtype == torch.float64 else x.float()
@@ -117,16 +134,7 @@ def merge_statistics(a: TokenStatistics, b: TokenStatistics) -> TokenStatistics:
     return TokenStatistics(count, a.mean + theirs * step, covariance)
 
 
-def map_and_cancellation(
-    statistics: TokenStatistics,
-    qkv_weight: Tensor,
-    affine_weight: Tensor,
-    affine_bias: Tensor,
-    out_weight: Tensor,
-    out_bias: Tensor,
-    num_heads: int,
-    eps: float,
-) -> tuple[Tensor, Tensor, Tensor]:
+def map_and_cancellation(statistics: TokenStatistics, weights: AttentionWeights) -> tuple[Tensor, Tensor, Tensor]:
     """:func:`affine_map`, and how much larger than the variances the terms are that cancel in them.
 
     ::
@@ -139,34 +147,26 @@ def map_and_cancellation(
     """
     covariance = statistics.covariance
     dtype = covariance.dtype
-    qkv = qkv_weight.to(dtype)
+    num_heads = weights.num_heads
+    qkv = weights.qkv_weight.to(dtype)
     queries, keys, _ = qkv.chunk(3)
     projected = covariance @ qkv.t()  # S W^T, (B, C, 3C)
     # rounding can leave a null direction a little below 0
-    variance = (qkv.t() * projected).sum(dim=1).clamp_min(0.0) + eps
-    scale = (affine_weight.to(dtype).flatten() * variance.rsqrt()).unflatten(1, (3, num_heads, -1))
-    beta_q, beta_k, beta_v = affine_bias.to(dtype).unflatten(1, (num_heads, 1, -1)).unbind(0)  # (h, 1, d)
+    variance = (qkv.t() * projected).sum(dim=1).clamp_min(0.0) + weights.eps
+    scale = (weights.affine_weight.to(dtype).flatten() * variance.rsqrt()).unflatten(1, (3, num_heads, -1))
+    beta_q, beta_k, beta_v = weights.affine_bias.to(dtype).unflatten(1, (num_heads, 1, -1)).unbind(0)  # (h, 1, d)
     keys = keys.unflatten(0, (num_heads, -1))  # (h, d, C)
     values = projected.chunk(3, dim=2)[2].unflatten(2, (num_heads, -1)).transpose(1, 2)  # (B, h, C, d)
     mixed = scale[:, 1].unsqueeze(3) * (keys @ values) * scale[:, 2].unsqueeze(2)
     mixed = mixed + beta_k.transpose(1, 2) * beta_v  # M of each head, (B, h, d, d)
-    out = out_weight.to(dtype).t().unflatten(0, (num_heads, -1))  # (h, d, C)
+    out = weights.out_weight.to(dtype).t().unflatten(0, (num_heads, -1))  # (h, d, C)
     weight = queries.t() @ ((scale[:, 0].unsqueeze(3) * mixed) @ out).flatten(1, 2)
-    bias = (beta_q @ mixed @ out).sum(dim=1).squeeze(1) + out_bias.to(dtype)
+    bias = (beta_q @ mixed @ out).sum(dim=1).squeeze(1) + weights.out_bias.to(dtype)
     terms = covariance.detach().diagonal(dim1=1, dim2=2) @ qkv.detach().square().t()
     return weight, bias, (terms / variance.detach()).square().mean(dim=1).sqrt()
 
 
-def affine_map(
-    statistics: TokenStatistics,
-    qkv_weight: Tensor,
-    affine_weight: Tensor,
-    affine_bias: Tensor,
-    out_weight: Tensor,
-    out_bias: Tensor,
-    num_heads: int,
-    eps: float,
-) -> tuple[Tensor, Tensor]:
+def affine_map(statistics: TokenStatistics, weights: AttentionWeights) -> tuple[Tensor, Tensor]:
     """The linear map that sequence-norm attention is for an image with these statistics.
 
     ::
@@ -182,20 +182,12 @@ def affine_map(
 
     Args:
         statistics: of the tokens, B images.
-        qkv_weight: (3C, C), rows of W_q, then W_k, then W_v; the heads lie one after the other.
-        affine_weight: gamma, (3, C): for q, k, v.
-        affine_bias: beta, (3, C): for q, k, v.
-        out_weight: W_o, (C, C).
-        out_bias: b_o, (C,).
-        num_heads: h; divides C.
-        eps: added to the variance.
+        weights: of the layer.
 
     Returns:
         A (B, C, C) and c (B, C).
     """
-    weight, bias, _ = map_and_cancellation(
-        statistics, qkv_weight, affine_weight, affine_bias, out_weight, out_bias, num_heads, eps
-    )
+    weight, bias, _ = map_and_cancellation(statistics, weights)
     return weight, bias
 
 

@@ -79,14 +79,5 @@ def layer_map(attention: SequenceNormAttention, statistics: TokenStatistics) -> 
     the statistics have to be taken again in float64. A small computation, whatever N is; differentiable.
     """
     with torch.autocast(statistics.mean.device.type, enabled=False):
-        weight, bias, cancellation = map_and_cancellation(
-            statistics,
-            attention.qkv.weight,
-            attention.affine_weight,
-            attention.affine_bias,
-            attention.out_proj.weight,
-            attention.out_proj.bias,
-            attention.num_heads,
-            attention.eps,
-        )
+        weight, bias, cancellation = map_and_cancellation(statistics, attention.weights())
     return LayerMap(statistics.mean, weight, bias), not bool((cancellation > MAX_CANCELLATION).any())

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqnorm_monai.attention.functional import at_least_float32
+from seqnorm_monai.attention.functional import AttentionWeights, at_least_float32
 from seqnorm_monai.attention.paths import (
     automatic_attention,
     covariance_attention,
@@ -130,15 +130,27 @@ class SequenceNormAttention(_Attention):
             return prefers_covariance(tokens, self.hidden_size, self.head_dim)
         return self.path == "covariance"
 
+    def weights(self) -> AttentionWeights:
+        """What the layer's functions take: parameters, heads and eps."""
+        return AttentionWeights(
+            self.qkv.weight,
+            self.affine_weight,
+            self.affine_bias,
+            self.out_proj.weight,
+            self.out_proj.bias,
+            self.num_heads,
+            self.eps,
+        )
+
     def attend(self, x: Tensor, mask: Optional[Tensor]) -> Tensor:
-        weights = (self.qkv.weight, self.affine_weight, self.affine_bias, self.out_proj.weight, self.out_proj.bias)
+        weights = self.weights()
         if self.path == "literal":
-            return literal_attention(x, mask, *weights, self.num_heads, self.eps)
+            return literal_attention(x, mask, weights)
         if self.path == "projected":
-            return projected_attention(x, mask, *weights, self.num_heads, self.eps)
+            return projected_attention(x, mask, weights)
         if self.path == "covariance":
-            return covariance_attention(x, mask, *weights, self.num_heads, self.eps)
-        return automatic_attention(x, mask, *weights, self.num_heads, self.eps)
+            return covariance_attention(x, mask, weights)
+        return automatic_attention(x, mask, weights)
 
 
 class SimAAttention(_Attention):

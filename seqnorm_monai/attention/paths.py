@@ -10,8 +10,8 @@ covariance  2 N C^2 + 4 C^3 + 2 C^2 d       X                                  l
 
 Shapes: batch B, tokens N, hidden C, heads h, head_dim d = C / h. The formula is that of Khader et al.,
 arXiv 2406.01314, in our reading (:func:`seqnorm_monai.attention.reference.sequence_norm_attention`); the second and the
-third form of it are ours. Every function takes x (B, N, C), a mask (B, N) of real tokens or None, and the weights as
-:func:`seqnorm_monai.attention.functional.affine_map` does, and returns (B, N, C), 0 at padding.
+third form of it are ours. Every function takes x (B, N, C), a mask (B, N) of real tokens or None, and the layer's
+weights, and returns (B, N, C), 0 at padding.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seqnorm_monai.attention.autograd import NormalisedMixing
 from seqnorm_monai.attention.functional import (
+    AttentionWeights,
     affine_map,
     apply_affine_map,
     at_least_float32,
@@ -33,7 +35,6 @@ from seqnorm_monai.attention.functional import (
     token_mean,
     token_statistics,
 )
-from seqnorm_monai.attention.mixing import NormalisedMixing
 
 # Up to this ratio of cancelling terms to variances (functional.map_and_cancellation) statistics of float32 lead to
 # at most twice the literal form's error in the output and in every gradient; measured over weights that whiten the
@@ -61,52 +62,32 @@ def _normalise(z: Tensor, mask: Optional[Tensor], count: Tensor, gamma: Tensor, 
     return gamma * (centred * torch.rsqrt(variance + eps)) + beta
 
 
-def literal_attention(
-    x: Tensor,
-    mask: Optional[Tensor],
-    qkv_weight: Tensor,
-    affine_weight: Tensor,
-    affine_bias: Tensor,
-    out_weight: Tensor,
-    out_bias: Tensor,
-    num_heads: int,
-    eps: float,
-) -> Tensor:
+def literal_attention(x: Tensor, mask: Optional[Tensor], weights: AttentionWeights) -> Tensor:
     """Project, normalise, multiply: the formula in the order in which it is written."""
     column = _columns(mask)
     if column is not None:
         x = x.masked_fill(~column, 0.0)
-    q, k, v = F.linear(x, qkv_weight).chunk(3, dim=2)
-    dtype = q.dtype
+    q, k, v = F.linear(x, weights.qkv_weight).chunk(3, dim=2)
+    dtype, gamma, beta, eps = q.dtype, weights.affine_weight, weights.affine_bias, weights.eps
     count = token_count(x, mask).clamp_min(1).to(at_least_float32(q).dtype).unsqueeze(1).unsqueeze(2)
     # K^T V of a fully correlated channel is N, more than float16 holds from 65,504 tokens on: divide before
     # the product, and by the square root on each side, so that neither factor becomes too small for it
     root = count.rsqrt()
-    q = _normalise(q, column, count, affine_weight[0], affine_bias[0], eps)
-    k = _normalise(k, column, count, affine_weight[1], affine_bias[1], eps) * root
-    v = _normalise(v, column, count, affine_weight[2], affine_bias[2], eps) * root
+    q = _normalise(q, column, count, gamma[0], beta[0], eps)
+    k = _normalise(k, column, count, gamma[1], beta[1], eps) * root
+    v = _normalise(v, column, count, gamma[2], beta[2], eps) * root
     if column is not None:
         k = k.masked_fill(~column, 0.0)  # beta would leak from padding
     q, k, v = (
-        split_heads(q.to(dtype), num_heads),
-        split_heads(k.to(dtype), num_heads),
-        split_heads(v.to(dtype), num_heads),
+        split_heads(q.to(dtype), weights.num_heads),
+        split_heads(k.to(dtype), weights.num_heads),
+        split_heads(v.to(dtype), weights.num_heads),
     )
-    y = F.linear((q @ (k.transpose(2, 3) @ v)).transpose(1, 2).flatten(2), out_weight, out_bias)
+    y = F.linear((q @ (k.transpose(2, 3) @ v)).transpose(1, 2).flatten(2), weights.out_weight, weights.out_bias)
     return y if column is None else y.masked_fill(~column, 0.0)
 
 
-def projected_attention(
-    x: Tensor,
-    mask: Optional[Tensor],
-    qkv_weight: Tensor,
-    affine_weight: Tensor,
-    affine_bias: Tensor,
-    out_weight: Tensor,
-    out_bias: Tensor,
-    num_heads: int,
-    eps: float,
-) -> Tensor:
+def projected_attention(x: Tensor, mask: Optional[Tensor], weights: AttentionWeights) -> Tensor:
     """Project the centred tokens, and fold the normalisation of Q, K and V into the d x d matrices between them.
 
     ::
@@ -116,18 +97,19 @@ def projected_attention(
 
     There is no bias, so centring X once centres Q, K and V.
     """
+    gamma, beta, num_heads, eps = weights.affine_weight, weights.affine_bias, weights.num_heads, weights.eps
     wide, counts = at_least_float32(x), token_count(x, mask)
-    qkv = F.linear(deviations(wide, mask, token_mean(wide, mask, counts)).to(x.dtype), qkv_weight)
+    qkv = F.linear(deviations(wide, mask, token_mean(wide, mask, counts)).to(x.dtype), weights.qkv_weight)
     dtype = qkv.dtype
     if not torch.jit.is_scripting():
         if in_eager_mode() and dtype == wide.dtype:
             # a MetaTensor would look for one image's meta data behind every slice of a batch
-            o = NormalisedMixing.apply(qkv.as_subclass(Tensor), counts, affine_weight, affine_bias, num_heads, eps)
-            y = F.linear(o, out_weight, out_bias)
+            o = NormalisedMixing.apply(qkv.as_subclass(Tensor), counts, gamma, beta, num_heads, eps)
+            y = F.linear(o, weights.out_weight, weights.out_bias)
             return y if mask is None else y.masked_fill(~mask.unsqueeze(2), 0.0)
     count = counts.clamp_min(1).to(wide.dtype).unsqueeze(1)
     variance = at_least_float32(qkv).square().sum(dim=1) / count
-    scale = (affine_weight.flatten() * torch.rsqrt(variance + eps)).unflatten(1, (3, num_heads, -1))
+    scale = (gamma.flatten() * torch.rsqrt(variance + eps)).unflatten(1, (3, num_heads, -1))
     # 1 / N by its root on either side of K^T V, which alone may be as large as N var
     root = count.rsqrt().unsqueeze(2)
     scale_q, scale_k, scale_v = scale[:, 0].unsqueeze(3), scale[:, 1] * root, scale[:, 2] * root
@@ -138,10 +120,10 @@ def projected_attention(
         mixed = at_least_float32(k.transpose(2, 3) @ v)
     else:
         mixed = scale_k.unsqueeze(3) * (k.transpose(2, 3) @ v) * scale_v.unsqueeze(2)
-    beta_q, beta_k, beta_v = affine_bias.unflatten(1, (num_heads, 1, -1)).unbind(0)  # (h, 1, d)
+    beta_q, beta_k, beta_v = beta.unflatten(1, (num_heads, 1, -1)).unbind(0)  # (h, 1, d)
     mixed = mixed + beta_k.transpose(1, 2) * beta_v
     o = q @ (scale_q * mixed).to(dtype) + (beta_q * mixed.transpose(2, 3)).sum(3).unsqueeze(2)
-    y = F.linear(o.transpose(1, 2).flatten(2).to(dtype), out_weight, out_bias)
+    y = F.linear(o.transpose(1, 2).flatten(2).to(dtype), weights.out_weight, weights.out_bias)
     return y if mask is None else y.masked_fill(~mask.unsqueeze(2), 0.0)
 
 
@@ -162,9 +144,7 @@ def prefers_covariance(tokens: int, hidden: int, head_dim: int, *, wide_statisti
 def _covariance_attention_if_safe(
     x: Tensor,
     mask: Optional[Tensor],
-    weights: tuple[Tensor, Tensor, Tensor, Tensor, Tensor],
-    num_heads: int,
-    eps: float,
+    weights: AttentionWeights,
     dtype: torch.dtype,
 ) -> Optional[Tensor]:
     """The covariance path with statistics of ``dtype``, or None if float32 is too narrow for them.
@@ -173,23 +153,13 @@ def _covariance_attention_if_safe(
     """
     with torch.autocast(x.device.type, enabled=False):
         statistics = token_statistics(x, mask, dtype)
-        weight, bias, cancellation = map_and_cancellation(statistics, *weights, num_heads, eps)
+        weight, bias, cancellation = map_and_cancellation(statistics, weights)
     if dtype != torch.float64 and not x.is_meta and bool((cancellation > MAX_CANCELLATION).any()):
         return None
     return apply_affine_map(x, mask, statistics.mean, weight, bias)
 
 
-def covariance_attention(
-    x: Tensor,
-    mask: Optional[Tensor],
-    qkv_weight: Tensor,
-    affine_weight: Tensor,
-    affine_bias: Tensor,
-    out_weight: Tensor,
-    out_bias: Tensor,
-    num_heads: int,
-    eps: float,
-) -> Tensor:
+def covariance_attention(x: Tensor, mask: Optional[Tensor], weights: AttentionWeights) -> Tensor:
     """Token statistics first, the linear map that follows from them next, and one product with the tokens last.
 
     The literal form divides q by its deviation; this one divides by the root of w^T S w, where terms may cancel. An
@@ -202,12 +172,11 @@ def covariance_attention(
     """
     if not torch.jit.is_scripting():
         if in_eager_mode():
-            weights = (qkv_weight, affine_weight, affine_bias, out_weight, out_bias)
-            y = _covariance_attention_if_safe(x, mask, weights, num_heads, eps, at_least_float32(x[:0]).dtype)
+            y = _covariance_attention_if_safe(x, mask, weights, at_least_float32(x[:0]).dtype)
             if y is not None:
                 return y
     statistics = token_statistics(x, mask, torch.float64)
-    weight, bias = affine_map(statistics, qkv_weight, affine_weight, affine_bias, out_weight, out_bias, num_heads, eps)
+    weight, bias = affine_map(statistics, weights)
     return apply_affine_map(x, mask, statistics.mean, weight, bias)
 
 
@@ -221,17 +190,7 @@ def _worthwhile_statistics(x: Tensor, num_heads: int) -> list[torch.dtype]:
     return types
 
 
-def automatic_attention(
-    x: Tensor,
-    mask: Optional[Tensor],
-    qkv_weight: Tensor,
-    affine_weight: Tensor,
-    affine_bias: Tensor,
-    out_weight: Tensor,
-    out_bias: Tensor,
-    num_heads: int,
-    eps: float,
-) -> Tensor:
+def automatic_attention(x: Tensor, mask: Optional[Tensor], weights: AttentionWeights) -> Tensor:
     """The covariance path where it is the cheaper one and its numbers can be trusted, the projected path elsewhere.
 
     A graph (script, trace, export, compiled) can look neither at the number of tokens nor at a variance without
@@ -239,9 +198,8 @@ def automatic_attention(
     """
     if not torch.jit.is_scripting():
         if in_eager_mode():
-            weights = (qkv_weight, affine_weight, affine_bias, out_weight, out_bias)
-            for dtype in _worthwhile_statistics(x, num_heads):
-                y = _covariance_attention_if_safe(x, mask, weights, num_heads, eps, dtype)
+            for dtype in _worthwhile_statistics(x, weights.num_heads):
+                y = _covariance_attention_if_safe(x, mask, weights, dtype)
                 if y is not None:
                     return y
-    return projected_attention(x, mask, qkv_weight, affine_weight, affine_bias, out_weight, out_bias, num_heads, eps)
+    return projected_attention(x, mask, weights)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from seqnorm_monai.attention import functional, paths
 from seqnorm_monai.attention.functional import (
+    AttentionWeights,
     TokenStatistics,
     affine_map,
     apply_affine_map,
@@ -35,16 +37,23 @@ def randn(*shape: int, seed: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def weights(hidden: int = HIDDEN) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """qkv, gamma, beta, W_o, b_o; the sizes are those of a trained layer, so that every term counts."""
+def weights(hidden: int = HIDDEN) -> AttentionWeights:
+    """The sizes are those of a trained layer, so that every term counts."""
     root = math.sqrt(hidden)
-    return (
+    return AttentionWeights(
         randn(3 * hidden, hidden, seed=1) / root,
         1 + 0.3 * randn(3, hidden, seed=2),
         0.3 * randn(3, hidden, seed=3),
         randn(hidden, hidden, seed=4) / root,
         0.1 * randn(hidden, seed=5),
+        HEADS,
+        EPS,
     )
+
+
+def changed(weights: AttentionWeights, change: Callable[[Tensor], Tensor]) -> AttentionWeights:
+    """The same layer with something done to every tensor of it."""
+    return AttentionWeights(*(change(value) if isinstance(value, Tensor) else value for value in weights))
 
 
 def mask(count: int = COUNT) -> Tensor:
@@ -109,10 +118,10 @@ def test_map_of_merged_statistics_is_the_literal_layer(masked: bool) -> None:
         for rows in (slice(0, 43), slice(43, None))
     ]
     merged = merge_statistics(*parts)
-    matrix, bias = affine_map(merged, *weights(), HEADS, EPS)
+    matrix, bias = affine_map(merged, weights())
     assert matrix.shape == (BATCH, HIDDEN, HIDDEN)
     assert bias.shape == (BATCH, HIDDEN)
-    expected = literal_attention(x, real, *weights(), HEADS, EPS)
+    expected = literal_attention(x, real, weights())
     assert_close(apply_affine_map(x, real, merged.mean, matrix, bias), expected, 1e-10)
     y = (x - merged.mean[:, None]) @ matrix + bias[:, None]
     assert_close(y if real is None else y.masked_fill(~real[..., None], 0.0), expected, 1e-10)
@@ -137,7 +146,7 @@ def test_chunks_of_tokens_change_nothing(monkeypatch: pytest.MonkeyPatch, masked
     r = randn(BATCH, 1009, HIDDEN, seed=18)
 
     def run() -> tuple[Tensor, Tensor]:
-        y = covariance_attention(x, real, *weights(), HEADS, EPS)
+        y = covariance_attention(x, real, weights())
         return y, torch.autograd.grad((y * r).sum(), x)[0]
 
     whole = run()
@@ -150,15 +159,15 @@ def test_covariance_path_keeps_the_tokens_alone() -> None:
     """What is kept for the backward pass grows by x itself and by nothing else that is as long."""
     kept: list[Tensor] = []
     x = randn(1, 1009, HIDDEN, seed=19).requires_grad_()
-    parameters = [tensor.requires_grad_() for tensor in weights()]
+    parameters = changed(weights(), Tensor.requires_grad_)
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
-        covariance_attention(x, None, *parameters, HEADS, EPS)
+        covariance_attention(x, None, parameters)
     assert {t.data_ptr() for t in kept if 1009 in t.shape} == {x.data_ptr()}
 
 
 def test_second_derivatives_are_refused() -> None:
     x = randn(1, 211, HIDDEN, seed=20).requires_grad_()
-    y = covariance_attention(x, None, *weights(), HEADS, EPS)
+    y = covariance_attention(x, None, weights())
     gradient = torch.autograd.grad(y.square().sum(), x, create_graph=True)[0]
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()
@@ -179,14 +188,14 @@ def kinds_of_tokens(count: int, hidden: int) -> dict[str, Tensor]:
     }
 
 
-def errors(path: str, x: Tensor, parameters: tuple[Tensor, ...], dtype: torch.dtype) -> dict[str, float]:
+def errors(path: str, x: Tensor, parameters: AttentionWeights, dtype: torch.dtype) -> dict[str, float]:
     """Relative errors of output and gradients in ``dtype``, against the literal form in float64 of the same numbers."""
     results = []
     for function, kind in ((literal_attention, torch.float64), ({"literal": literal_attention, **FAST}[path], dtype)):
-        inputs = [tensor.to(dtype).to(kind).requires_grad_() for tensor in (x, *parameters)]
-        y = function(inputs[0], None, *inputs[1:], HEADS, EPS)
+        tokens, *tensors = [tensor.to(dtype).to(kind).requires_grad_() for tensor in (x, *parameters[:5])]
+        y = function(tokens, None, AttentionWeights(*tensors, *parameters[5:]))
         r = randn(*x.shape, seed=23).to(dtype).to(kind)
-        results.append((y.detach(), *torch.autograd.grad((y * r).sum(), inputs)))
+        results.append((y.detach(), *torch.autograd.grad((y * r).sum(), [tokens, *tensors])))
     names = ("y", "x", "qkv_weight", "affine_weight", "affine_bias", "out_weight", "out_bias")
     return {name: relative_error(ours.double(), exact) for name, exact, ours in zip(names, *results)}
 
@@ -230,16 +239,14 @@ def test_weights_near_the_null_space_are_noticed(condition: float, monkeypatch: 
     basis = torch.linalg.qr(randn(HIDDEN, HIDDEN, seed=22))[0]
     spread = torch.logspace(0, -math.log10(condition) / 2, HIDDEN, dtype=torch.float64)
     x = randn(1, 1009, HIDDEN, seed=24) * spread @ basis.T
-    qkv, *rest = weights()
-    parameters = (qkv / spread @ basis.T, *rest)
+    parameters = weights()._replace(qkv_weight=weights().qkv_weight / spread @ basis.T)
     literal = errors("literal", x, parameters, torch.float32)
     for path in FAST:
         ours = errors(path, x, parameters, torch.float32)
         assert {name: error for name, error in ours.items() if error > 2 * literal[name]} == {}, path
     statistics = token_statistics(x.float())
-    narrow = [tensor.float() for tensor in parameters]
-    assert map_and_cancellation(statistics, *narrow, HEADS, EPS)[2] > 4
-    assert map_and_cancellation(statistics, *(w.float() for w in weights()), HEADS, EPS)[2] < 4
+    assert map_and_cancellation(statistics, changed(parameters, Tensor.float))[2] > 4
+    assert map_and_cancellation(statistics, changed(weights(), Tensor.float))[2] < 4
     monkeypatch.setattr(paths, "MAX_CANCELLATION", math.inf)
     assert errors("covariance", x, parameters, torch.float32)["y"] > 5 * literal["y"]
 
@@ -248,11 +255,11 @@ def test_null_directions_never_give_nan() -> None:
     """float32 rounds the variance of a direction without tokens to a little below 0, and eps is 0 here."""
     x = randn(1, 1009, HIDDEN, seed=25)
     x[..., HIDDEN // 2 :] = x[..., : HIDDEN - HIDDEN // 2]
-    y = covariance_attention(x.float(), None, *(tensor.float() for tensor in weights()), HEADS, EPS)
+    y = covariance_attention(x.float(), None, changed(weights(), Tensor.float))
     assert y.isfinite().all()
     covariance = -1e-6 * torch.eye(HIDDEN)[None]
     statistics = TokenStatistics(torch.ones(1, dtype=torch.long), torch.zeros(1, HIDDEN), covariance)
-    for tensor in affine_map(statistics, *(tensor.float() for tensor in weights()), HEADS, EPS):
+    for tensor in affine_map(statistics, changed(weights(), Tensor.float)):
         assert tensor.isfinite().all()
 
 
@@ -267,7 +274,7 @@ def test_choice_of_path(hidden: int, crossing: int, monkeypatch: pytest.MonkeyPa
         chosen = []
         monkeypatch.setattr(paths, "token_statistics", lambda *a: chosen.append("covariance") or token_statistics(*a))
         for count in (64, 65):
-            paths.automatic_attention(randn(1, count, HIDDEN, seed=26), None, *weights(), HEADS, EPS)
+            paths.automatic_attention(randn(1, count, HIDDEN, seed=26), None, weights())
         assert chosen == ["covariance"]
 
 
@@ -327,10 +334,10 @@ def test_nothing_in_nothing_out(shape: tuple[int, ...], path: str) -> None:
 def test_half_precision_extremes_stay_in_range() -> None:
     """Keys and values of 300 or of 1e-3 would leave float16 as K^T V, or sink in it, unless scaled first."""
     for scale, path in itertools.product((300.0, 1e-3), FAST):
-        qkv, *rest = weights()
+        parameters = weights()._replace(eps=1e-12)
         x = randn(1, 211, HIDDEN, seed=30) * scale
-        y = FAST[path](x.half(), None, *(tensor.half() for tensor in (qkv, *rest)), HEADS, 1e-12)
-        exact = literal_attention(x, None, qkv, *rest, HEADS, 1e-12)
+        y = FAST[path](x.half(), None, changed(parameters, Tensor.half))
+        exact = literal_attention(x, None, parameters)
         assert_close(y.double(), exact, 8 * torch.finfo(torch.float16).eps, f"{path} {scale}")
 
 
