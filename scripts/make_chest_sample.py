@@ -23,7 +23,8 @@ import numpy as np
 from PIL import Image
 from pydicom.uid import JPEG2000, generate_uid
 
-from seqnorm_monai.data.datalists import build_datalist, write_datalist
+from seqnorm_monai.data.datalists import write_datalist
+from seqnorm_monai.data.label_tables import build_datalist
 from seqnorm_monai.images.dicom.write import RadiographHeader, write_radiograph, write_radiograph_jpeg
 
 FRACTIONS = (0.6, 0.2, 0.2)
@@ -75,7 +76,7 @@ def wrap(row: dict[str, str], source: Path, target: Path) -> None:
 
 
 def write_labels(rows: list[dict[str, str]], path: Path) -> None:
-    """The table that scripts/make_datalist.py reads."""
+    """The table that scripts/prepare_dataset.py reads."""
     with path.open("w", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["image", "patient", "labels"])

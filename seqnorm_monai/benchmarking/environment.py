@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from seqnorm_monai import __version__
+from seqnorm_monai.version import __version__
 
 CPUINFO = Path("/proc/cpuinfo")
 

@@ -1,9 +1,10 @@
-"""Which images stand in which split: MONAI's JSON datalist, checked as a whole before a single image is read.
+"""Which images are in which split: MONAI's JSON datalist, checked as a whole before a single image is read.
 
     {"training": [{"image": "a/1.dcm", "label": ["Mass"], "patient": "17"}, ...], "validation": [...], "test": [...]}
 
-Image paths are relative to the folder of the JSON file; an empty `label` means that no class was found. Other keys of
-the file and of its items are left alone.
+An image is a file, the folder of a series or study, a DICOMDIR, a ZIP archive, or a member or folder of one
+(`studies.zip/inner/1.dcm`); its path is relative to the folder of the JSON file. An empty `label` means that no class
+was found. Other keys of the file and of its items are left alone.
 """
 
 import json
@@ -15,10 +16,14 @@ from typing import Any
 import numpy as np
 
 from seqnorm_monai.atomic_files import replacing
-from seqnorm_monai.data.datalist_rules import SPLITS, DatalistError, leaks, summary_of
-from seqnorm_monai.data.label_tables import build_datalist
+from seqnorm_monai.data.image_paths import ImagePaths
 
-__all__ = ["SPLITS", "DatalistError", "build_datalist", "load_datalist", "write_datalist"]
+SPLITS = ("training", "validation", "test")
+_LISTED_PROBLEMS = 5
+
+
+class DatalistError(ValueError):
+    """A datalist or a table of labels is wrong; the message names the file, the thing, and what to do."""
 
 
 def load_datalist(path: str | os.PathLike[str], *, split: str, class_names: Sequence[str]) -> list[dict[str, Any]]:
@@ -28,7 +33,8 @@ def load_datalist(path: str | os.PathLike[str], *, split: str, class_names: Sequ
 
     Raises `DatalistError`, with the first few problems and their number, for: a file that is missing or no JSON, an
     unknown, missing or empty split, repeated class names, an item without one of the three keys or with a wrong type in
-    it, a label outside `class_names`, an image that does not exist or stands twice, a patient in two splits.
+    it, a label outside `class_names`, an image that does not exist, stands twice or is part of another (a file of a
+    folder that is named too), a patient in two splits.
     """
     names = _checked_names(class_names)
     if split not in SPLITS:
@@ -37,7 +43,7 @@ def load_datalist(path: str | os.PathLike[str], *, split: str, class_names: Sequ
     folder = os.path.dirname(os.path.abspath(path))
     problems = _problems(splits, folder, names)
     if problems:
-        raise DatalistError(summary_of(f"datalist {path}", problems))
+        raise DatalistError(summarise_problems(f"datalist {path}", problems))
     if not splits[split]:
         raise DatalistError(f"datalist {path}: split {split!r} is missing or empty; give it at least one item")
     return [
@@ -63,6 +69,23 @@ def write_datalist(datalist: Mapping[str, Sequence[Mapping[str, Any]]], path: st
     text = json.dumps(relative, indent=1)
     with replacing(path) as stream:
         stream.write(text + "\n")
+
+
+def summarise_problems(where: str, problems: Sequence[str]) -> str:
+    """One message for many problems: the first few, and how many there are."""
+    if len(problems) == 1:
+        return f"{where}: {problems[0]}"
+    listed = "".join(f"\n  {problem}" for problem in problems[:_LISTED_PROBLEMS])
+    return f"{where}: {len(problems)} problems, the first {min(len(problems), _LISTED_PROBLEMS)} are{listed}"
+
+
+def patients_in_two_splits(splits_of_patient: Mapping[str, Sequence[str]]) -> list[str]:
+    """One problem for each patient who is in more than one split."""
+    return [
+        f"patient {patient!r} stands in the splits {' and '.join(splits)}; keep all images of a patient in one split"
+        for patient, splits in splits_of_patient.items()
+        if len(splits) > 1
+    ]
 
 
 def _checked_names(class_names: Sequence[str]) -> list[str]:
@@ -95,20 +118,20 @@ def _read(path: str | os.PathLike[str]) -> dict[str, list[Any]]:
 def _problems(splits: Mapping[str, list[Any]], folder: str, names: Sequence[str]) -> list[str]:
     """Everything wrong with the items, in the order of the file, leaks between splits first."""
     wrong: list[str] = []
-    places: dict[tuple[int, int], str] = {}
+    images = ImagePaths()
     splits_of_patient: dict[str, list[str]] = {}
     for split, items in splits.items():
         for position, item in enumerate(items):
             where = f"{split}[{position}]"
             found = _item_problem(item, names)
             if found is None:
-                found = _image_problem(where, _absolute(item, folder), places)
+                found = _image_problem(where, _absolute(item, folder), images)
                 standing = splits_of_patient.setdefault(item["patient"], [])
                 if split not in standing:
                     standing.append(split)
             if found is not None:
                 wrong.append(f"{where}: {found}")
-    return leaks(splits_of_patient) + wrong
+    return patients_in_two_splits(splits_of_patient) + wrong + images.overlaps()
 
 
 def _item_problem(item: object, names: Sequence[str]) -> str | None:
@@ -132,18 +155,11 @@ def _item_problem(item: object, names: Sequence[str]) -> str | None:
     return None
 
 
-def _image_problem(where: str, image: str, places: dict[tuple[int, int], str]) -> str | None:
-    """Whether the file is there, once; `places` remembers device and inode, so a link does not hide a copy."""
-    try:
-        status = os.stat(image)
-    except (OSError, ValueError):
-        return f"image {image} does not exist; paths are relative to the folder of the datalist"
-    if not os.path.isfile(image):
-        return f"image {image} is not a file"
-    earlier = places.setdefault((status.st_dev, status.st_ino), where)
-    if earlier != where:
-        return f"image {image} stands already in {earlier}; name each image once"
-    return None
+def _image_problem(where: str, image: str, images: ImagePaths) -> str | None:
+    found = images.problem(where, image)
+    if found is not None and found.endswith("does not exist"):
+        found += "; paths are relative to the folder of the datalist"
+    return None if found is None else f"image {found}"
 
 
 def _absolute(item: Mapping[str, Any], folder: str) -> str:

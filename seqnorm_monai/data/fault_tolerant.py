@@ -1,11 +1,14 @@
 """Every file of a folder ends as a prediction or as a rejection with a reason; one bad file never stops the others.
 
 `FaultTolerantDataset` turns an item that fails into a `Rejection`, and `FaultTolerantLoader` gives the network the
-rest. Items may be plain paths, or what `seqnorm_monai.data.items.find_images` says of every file of a folder: a file
-that nobody can open is among them too, so that nothing drops out unseen.
+rest. A machine that runs out of memory, disk space or file descriptors is no fault of a file: it stops the run.
+
+Items may be plain paths, or what `seqnorm_monai.data.items.find_images` says of every file of a folder: a file that
+nobody can open is among them too, so that nothing drops out unseen.
 """
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +17,13 @@ from ignite.engine import Engine, Events
 from monai.data import DataLoader, Dataset, MetaTensor, list_data_collate
 from monai.transforms import Compose
 
+from seqnorm_monai.data.machine_errors import MachineError, remedy
+
 IMAGE = "image"
 # where an item and its sample carry the path of their (first) file: metadata depends on the reader, this does not
 PATH = "path"
+# where a sample carries the position of its item in the data
+INDEX = "item_index"
 # all files of an item, and their UIDs
 FILES, STUDY, SERIES = "files", "study", "series"
 # why an item can never be read, and whether it is in order all the same; the transforms are not asked
@@ -25,14 +32,18 @@ UNREADABLE, SET_ASIDE = "unreadable", "set_aside"
 
 @dataclass(frozen=True)
 class Rejection:
-    """An item without a prediction, and why in one line; `set_aside` if it is in order but none was asked for."""
+    """An item without a prediction, and why in one line; `set_aside` if it is in order but none was asked for.
+
+    `index` is the position of the item in the data: several items may have one path.
+    """
 
     path: str
     reason: str
+    index: int
     set_aside: bool = False
 
 
-def path_of(item: Mapping[str, Any]) -> str:
+def item_path(item: Mapping[str, Any]) -> str:
     """The path under which an item stands in tables: its own, or that of its image."""
     return str(item.get(PATH, item[IMAGE]))
 
@@ -41,8 +52,9 @@ class FaultTolerantDataset(Dataset):
     """A `monai.data.Dataset` whose items are transformed samples or `Rejection`s.
 
     `data` holds mappings with a path under `image`, or an image that is read later and its path under `path`; a sample
-    is what the transform returns, a dict, with the path added under `path`. An item with a reason under `unreadable` is
-    a rejection. Any `Exception` of a transform rejects its item; `KeyboardInterrupt` and the like pass. The
+    is what the transform returns, a dict, with the path added under `path` and the position of the item under
+    `item_index`. An item with a reason under `unreadable` is a rejection. Any `Exception` of a transform rejects its
+    item, except those of the machine, which are raised as `MachineError`; `KeyboardInterrupt` and the like pass. The
     reason is the text of the first exception of the chain that carries a string `reason`; of any other exception it is
     the name of its class and of the transform only, as its text could quote the header, and so a patient, into logs.
     For the same cause `log_stats` of the transform, which prints the failing item, is switched off.
@@ -63,16 +75,19 @@ class FaultTolerantDataset(Dataset):
 
     def _transform(self, index: int) -> dict[str, Any] | Rejection:
         item = self.data[index]
-        path = path_of(item)
+        # from the end, as sequences allow
+        index %= len(self.data)
+        path = item_path(item)
         if UNREADABLE in item:
-            return Rejection(path, one_line(item[UNREADABLE]), bool(item.get(SET_ASIDE, False)))
+            return Rejection(path, single_line(item[UNREADABLE]), index, bool(item.get(SET_ASIDE, False)))
         try:
             sample = super()._transform(index)
         except Exception as error:
-            return Rejection(path, reason_of(error, self.transform), is_set_aside(error))
+            _stop_for_machine(error, path)
+            return Rejection(path, reason_text(error, self.transform), index, is_set_aside(error))
         if not isinstance(sample, dict):
             raise TypeError(f"argument transform must return one dict per item; got {type(sample).__name__}")
-        return {**sample, PATH: path}
+        return {**sample, PATH: path, INDEX: index}
 
 
 @dataclass(frozen=True)
@@ -92,6 +107,9 @@ class FaultTolerantLoader:
     as its `epoch_length`. `attach` makes the engine forget that number after the run; otherwise a second run would
     stop after as many batches, before the last rejections, and a run of no batch would not run again. Do not pass
     `epoch_length` to the evaluator. `num_workers` above 0 reads in worker processes.
+
+    Raises, in an iteration, `MachineError` that says what to do when the machine runs out of something or a worker
+    dies.
     """
 
     def __init__(self, dataset: FaultTolerantDataset, *, batch_size: int, num_workers: int) -> None:
@@ -103,7 +121,8 @@ class FaultTolerantLoader:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         self.rejections = []
-        for outcome in self._loader:
+        outcomes = iter(self._loader)
+        while (outcome := _next(outcomes)) is not None:
             self.rejections.extend(outcome.rejections)
             yield from outcome.batches
 
@@ -116,6 +135,16 @@ class FaultTolerantLoader:
         engine.state.epoch_length = None
 
 
+def _next(outcomes: Iterator[_Outcome]) -> _Outcome | None:
+    try:
+        return next(outcomes, None)
+    except Exception as error:
+        # what came from a worker has its message already
+        if not isinstance(error, MachineError):
+            _stop_for_machine(error, "the batches of the workers")
+        raise
+
+
 def _sort_out(samples: Sequence[dict[str, Any] | Rejection]) -> _Outcome:
     """Collate the good samples; where they do not fit together (two image sizes), each alone."""
     good = [sample for sample in samples if not isinstance(sample, Rejection)]
@@ -124,13 +153,15 @@ def _sort_out(samples: Sequence[dict[str, Any] | Rejection]) -> _Outcome:
         return _Outcome([], rejections)
     try:
         return _Outcome([_collated(good)], rejections)
-    except Exception:
+    except Exception as error:
+        _stop_for_machine(error, "a batch")
         batches = []
     for sample in good:
         try:
             batches.append(_collated([sample]))
         except Exception as error:
-            rejections.append(Rejection(sample[PATH], f"{type(error).__name__} in the collation"))
+            _stop_for_machine(error, sample[PATH])
+            rejections.append(Rejection(sample[PATH], f"{type(error).__name__} in the collation", sample[INDEX]))
     return _Outcome(batches, rejections)
 
 
@@ -154,17 +185,15 @@ def _collated(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
         logger.disabled = was_disabled
 
 
-def reason_of(error: BaseException, transform: Compose) -> str:
+def reason_text(error: BaseException, transform: Compose) -> str:
     """Why a transform failed, in one line that quotes no exception but those that carry a `reason`."""
     wrappers = {
         f"applying transform {step}": getattr(step, "__name__", type(step).__name__) for step in _steps(transform)
     }
     links = list(_chain(error))
     for link in links:
-        reason = getattr(link, "reason", None)
-        # the `reason` of a UnicodeError is a word of its codec, not of a reader
-        if isinstance(reason, str) and one_line(reason) and not isinstance(link, UnicodeError):
-            return one_line(reason)
+        if reason := _own_reason(link):
+            return reason
     origin, where = error, "a transform"
     for origin in links:
         if str(origin) not in wrappers:
@@ -173,12 +202,31 @@ def reason_of(error: BaseException, transform: Compose) -> str:
     return f"{type(origin).__name__} in {where}"
 
 
+def _own_reason(link: BaseException) -> str:
+    """What a reader says of a file that it refuses, in one line; "" for other exceptions."""
+    reason = getattr(link, "reason", None)
+    # the `reason` of a UnicodeError is a word of its codec, not of a reader
+    return single_line(reason) if isinstance(reason, str) and not isinstance(link, UnicodeError) else ""
+
+
+def _stop_for_machine(error: BaseException, where: str) -> None:
+    """Raise `MachineError` if `error` is one of the machine, and no reader made a refusal with a reason of it."""
+    for link in _chain(error):
+        if _own_reason(link):
+            return
+        if advice := remedy(link):
+            number = getattr(link, "errno", None)
+            what = type(link).__name__ + (f" ({os.strerror(number)})" if number else "")
+            # the text of the error could quote a header
+            raise MachineError(f"{what} while reading {where}: the machine is at its limit; {advice}") from None
+
+
 def is_set_aside(error: BaseException) -> bool:
     """Whether the failure says of itself that the file is in order, by the attribute `set_aside`."""
     return any(getattr(link, "set_aside", False) is True for link in _chain(error))
 
 
-def one_line(text: str) -> str:
+def single_line(text: str) -> str:
     """`text` in one line of printable characters that no spreadsheet takes for a formula."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split()).lstrip("=+-@ ")
 

@@ -5,17 +5,15 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from seqnorm_monai.data.fault_tolerant import FILES, IMAGE, PATH, SERIES, SET_ASIDE, STUDY, UNREADABLE
 from seqnorm_monai.images.inventory import Inventory, take_inventory
 from seqnorm_monai.images.records import FileRecord, FileStatus
 from seqnorm_monai.images.rules import parse_rules
-from seqnorm_monai.images.sources import open_sources
+from seqnorm_monai.images.sources import Sources, open_sources
 from seqnorm_monai.images.study_image import StudyImage, images_of, not_an_image
 
 
@@ -34,42 +32,38 @@ def find_images(
     subtractions ...) are set aside unless a selection names their series. `selections` are rules for series in the
     grammar of `seqnorm_monai.images.rules`: the others are set aside. `exclude` holds shell patterns of what is left
     out, as `open_sources` has them. Headers are read in `num_workers` processes if above 0. What archives unpack to is
-    removed when the process ends.
+    removed once nobody holds an image of them any more.
 
     Raises UnreadableFileError when `source` cannot be read, ValueError when it holds no file, SelectionRuleError.
     """
     rules = None if selections is None else parse_rules(selections)
     sources = open_sources(source, exclude=exclude)
-    # the pixels are read while the process runs, by its workers too
-    atexit.register(sources.close)
     inventory = take_inventory(sources, rules, all_matched=all_matched, num_workers=num_workers)
     if not inventory.files:
         raise ValueError(f"argument source: {source} holds no file" + (" that exclude leaves" if exclude else ""))
-    top = os.path.abspath(source)
-    return _items(inventory, top if os.path.isdir(top) else os.path.dirname(top), derived=rules is not None)
+    return _items(inventory, sources, derived=rules is not None)
 
 
-def _items(inventory: Inventory, top: str, *, derived: bool) -> list[dict[str, Any]]:
+def _items(inventory: Inventory, sources: Sources, *, derived: bool) -> list[dict[str, Any]]:
     """Images and lone files, in the order of their first file's name."""
-    images = images_of(inventory, derived=derived)
+    images = images_of(inventory, sources, derived=derived)
     used = {name for image in images for name in image.names}
     maps = not_an_image(inventory)
-    items = [_image_item(image, top) for image in images]
-    items += [_file_item(record, top, maps) for record in inventory.files if record.path not in used]
+    items = [_image_item(image) for image in images]
+    items += [_file_item(record, sources.folder, maps) for record in inventory.files if record.path not in used]
     return sorted(items, key=lambda item: str(item[PATH]))
 
 
-def _image_item(image: StudyImage, top: str) -> dict[str, Any]:
+def _image_item(image: StudyImage) -> dict[str, Any]:
     row = image.entries[0].row
-    placed = replace(image, path=os.path.join(top, image.path))
-    files = tuple(os.path.join(top, name) for name in image.names)
+    files = tuple(os.path.join(image.folder, name) for name in image.names)
     uids = {STUDY: row.study_instance_uid, SERIES: row.series_instance_uid}
-    return {IMAGE: placed, PATH: placed.path, FILES: files, **uids}
+    return {IMAGE: image, PATH: image.path, FILES: files, **uids}
 
 
-def _file_item(record: FileRecord, top: str, maps: Mapping[str, str]) -> dict[str, Any]:
+def _file_item(record: FileRecord, folder: str, maps: Mapping[str, str]) -> dict[str, Any]:
     aside = record.status != FileStatus.REJECTED
-    path = os.path.join(top, record.path)
+    path = os.path.join(folder, record.path)
     uids = {STUDY: record.study, SERIES: record.series}
     reason = maps.get(record.path, record.reason)
     return {IMAGE: path, PATH: path, FILES: (path,), UNREADABLE: reason, SET_ASIDE: aside, **uids}

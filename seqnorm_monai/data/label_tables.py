@@ -1,26 +1,32 @@
-"""From a table of labels and a folder of images to a datalist, with every patient on one side of the split."""
+"""From a table of labels and a folder of images to a datalist, with every patient on one side of the split.
+
+Tables come from spreadsheets and from pandas: separators are commas, semicolons or tabs, numbers gain a ".0", and no
+finding has many spellings. `read_table` and the functions on single cells settle that once, for all that read tables.
+"""
 
 import csv
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold
+import pandas as pd
 
-from seqnorm_monai.data.datalist_rules import SPLITS, DatalistError, leaks, summary_of
+from seqnorm_monai.data.datalists import SPLITS, DatalistError, patients_in_two_splits, summarise_problems
+from seqnorm_monai.data.image_paths import ImagePaths
+from seqnorm_monai.data.splits import divide
 
-NO_FINDING = "No Finding"
 _OWN_COLUMNS = ("image", "patient", "split", "labels")
-# a fold is the unit of the stratified split; more folds than this leave too few patients in each
-_MOST_FOLDS = 20
+_SEPARATORS = (",", ";", "\t")
+_TRUE, _FALSE = re.compile(r"1([.,]0+)?|true", re.I), re.compile(r"-?0([.,]0+)?|false", re.I)
+_UNCERTAIN = re.compile(r"-1([.,]0+)?")
+# without spaces, hyphens, underscores and capitals; "nan" and "na" are what pandas and R write for an empty cell
+_NO_FINDING = {"", "nofinding", "nofindings", "none", "null", "nan", "na", "n/a", "<na>"}
 
 
 @dataclass(frozen=True)
 class _Row:
-    line: int
     image: str
     patient: str
     label: list[str]
@@ -35,22 +41,23 @@ def build_datalist(
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2),
     seed: int = 0,
 ) -> dict[str, list[dict[str, Any]]]:
-    """The datalist (see `datalists`) of the images a CSV names, as `{"training": [...], "validation": [...], ...}`.
+    """The datalist (see `datalists`) of the images that a table names: `{"training": [...], "validation": [...], ...}`.
 
     Columns: `image`, a path relative to `image_dir`; `patient`; then either `labels`, class names joined by `|` (empty
-    or "No Finding" for none), or one column of 0 and 1 per class; and, if it is there, `split`, used as given.
-    `class_names` None takes the names found, in alphabetical order for `labels`, in the order of the columns otherwise.
-    Image paths in the result are absolute: `write_datalist` makes them relative.
+    or a spelling of "No Finding" for none), or one column of 0 and 1 per class; and, if it is there, `split`, used as
+    given. `class_names` None takes the names found, in alphabetical order for `labels`, in the order of the columns
+    otherwise; a "No Finding" in `labels` is a class only if `class_names` holds it. Image paths in the result are
+    absolute: `write_datalist` makes them relative.
 
-    Without a `split` column, patients are divided by `fractions` (of training, validation and test), stratified by the
-    rarest class of each image; the result depends on the rows and `seed` only. With few patients, patients are drawn
-    without stratification; each split with a fraction above 0 gets at least one.
+    Without a `split` column, `splits.divide` divides the patients by `fractions` and `seed`.
 
-    Raises `DatalistError` with line and column for whatever is wrong in the table, and for fractions that do not sum to
-    1 or ask for more splits than there are patients.
+    Raises `DatalistError` with line and column for whatever is wrong in the table, and what `divide` raises.
     """
     rows = _read_rows(labels_csv, os.path.abspath(image_dir), class_names)
-    splits = [str(row.split) for row in rows] if rows[0].split is not None else _divide(rows, fractions, seed)
+    if rows[0].split is None:
+        splits = divide([row.label for row in rows], [row.patient for row in rows], fractions, seed)
+    else:
+        splits = [str(row.split) for row in rows]
     return {
         split: [
             {"image": row.image, "label": row.label, "patient": row.patient}
@@ -61,170 +68,190 @@ def build_datalist(
     }
 
 
-def _read_rows(path: str | os.PathLike[str], image_dir: str, class_names: Sequence[str] | None) -> list[_Row]:
-    """The rows of the table, all of them right, or one `DatalistError` for all that is wrong."""
+def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """A table of text in UTF-8: stripped column names and cells, the index the line of each row in the file.
+
+    The separator is the comma, semicolon or tab that divides the header into most names. Blank lines and columns
+    without name and content are left out. Raises `DatalistError` for a file that is no such table, for a row with more
+    or fewer cells than the header, a column name that stands twice, and a column with content but no name.
+    """
     where = f"labels_csv {path}"
+    table = _read_cells(path, where)
+    # a quoted cell may hold line breaks
+    ends = table.map(lambda cell: str(cell).count("\n")).sum(axis=1) + 1
+    table.index = ends.cumsum()
+    is_missing = table.isna()
+    table = table.map(lambda cell: "" if pd.isna(cell) else cell.strip())
+    is_blank = (table == "").all(axis=1)
+    columns, below = table.iloc[0].tolist(), table.iloc[1:][~is_blank.iloc[1:]]
+    short = below.index[is_missing.loc[below.index].any(axis=1)].tolist()
+    if short:
+        raise DatalistError(summarise_problems(where, [_wrong_number(line) for line in short]))
+    nameless = [position for position, name in enumerate(columns) if not name]
+    filled = [position + 1 for position in nameless if (below[position] != "").any()]
+    if filled:
+        raise DatalistError(f"{where}: column number {filled[0]} has no name; name it, or remove it")
+    below = below.drop(columns=nameless).set_axis([name for name in columns if name], axis=1)
+    repeated = sorted(set(below.columns[below.columns.duplicated()]))
+    if repeated:
+        raise DatalistError(f"{where}: column {', '.join(repeated)} stands twice; keep one")
+    return below
+
+
+def patient_text(cell: str) -> str:
+    """The name of a patient: 12.0, which is what pandas makes of the number 12, is 12; 007 stays as it is."""
+    number = re.fullmatch(r"(0|[1-9]\d*)\.0+", cell)
+    return number[1] if number else cell
+
+
+def is_no_finding(name: str) -> bool:
+    """Whether a label says that nothing was found: "No Finding" in any spelling, "none", or what stands for empty."""
+    return re.sub(r"[\s_-]+", "", name).casefold() in _NO_FINDING
+
+
+def flag(cell: str) -> bool:
+    """A cell of a class's own column: 1, 1.0 and True, 0, 0.0 and False. Raises ValueError that says what it is."""
+    if _TRUE.fullmatch(cell):
+        return True
+    if _FALSE.fullmatch(cell):
+        return False
+    hint = ""
+    if not cell:
+        hint = ", a blank cell: decide what it means (for CheXpert: not mentioned) and write 0 or 1"
+    elif _UNCERTAIN.fullmatch(cell):
+        hint = ", the mark of an uncertain label: decide what it means and write 0 or 1"
+    raise ValueError(f"must be 0 or 1; got {cell!r}{hint}")
+
+
+def _read_cells(path: str | os.PathLike[str], where: str) -> pd.DataFrame:
+    """All cells of the file as text, the header as the first row; NaN where a row ends early."""
     try:
         # utf-8-sig: spreadsheets put a byte order mark in front of the first column's name
         with open(path, encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, strict=True)
-            columns = list(reader.fieldnames or [])
-            lines = [(reader.line_num, row) for row in reader]
+            separator = _separator(stream.readline())
+            stream.seek(0)
+            # the engine "python" refuses a quote that is not closed, which "c" lets pass
+            return pd.read_csv(
+                stream,
+                sep=separator,
+                header=None,
+                dtype=str,
+                na_filter=False,
+                skip_blank_lines=False,
+                skipinitialspace=True,
+                engine="python",
+            )
     except OSError as error:
         raise DatalistError(f"{where}: cannot be opened ({error.strerror}); check the path") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DatalistError(f"{where}: is not a CSV file in UTF-8 ({error})") from error
-    names = _class_names(where, columns, lines, class_names)
-    rows, problems = [], []
-    images: dict[str, int] = {}
-    for line, cells in lines:
-        row, found = _parse_row(line, cells, image_dir, names, "labels" in columns)
-        problems += [f"line {line}, {problem}" for problem in found]
-        rows.append(row)
-        if row.image and images.setdefault(row.image, line) != line:
-            problems.append(f"line {line}, column image: {row.image} stands already in line {images[row.image]}")
+    except pd.errors.EmptyDataError as error:
+        raise DatalistError(f"{where}: is empty; write a header with the columns image and patient") from error
+    except (pd.errors.ParserError, csv.Error, UnicodeDecodeError) as error:
+        wrong = re.search(r"Expected \d+ fields in line (\d+)", str(error))
+        problem = _wrong_number(int(wrong[1])) if wrong else f"is not a CSV file in UTF-8 ({error})"
+        raise DatalistError(f"{where}: {problem}") from error
+
+
+def _wrong_number(line: int) -> str:
+    return f"line {line}, all columns: more or fewer cells than the header; quote cells that hold the separator"
+
+
+def _separator(header: str) -> str:
+    """The separator that makes most names of the header; the comma where there is one name only."""
+    return max(_SEPARATORS, key=lambda separator: len(next(csv.reader([header], delimiter=separator), [])))
+
+
+def _read_rows(path: str | os.PathLike[str], image_dir: str, class_names: Sequence[str] | None) -> list[_Row]:
+    """The rows of the table, all of them right, or one `DatalistError` for all that is wrong."""
+    where = f"labels_csv {path}"
+    table = read_table(path)
+    names = _class_names(where, table, class_names)
+    rows, problems, images = [], [], ImagePaths()
     splits_of_patient: dict[str, list[str]] = {}
-    for row in rows:
+    for line, cells in zip(table.index, table.to_dict("records"), strict=True):
+        image, found = _parse_image(cells["image"], image_dir, f"line {line}", images)
+        label, odd = _parse_label(cells, names, asked_for=class_names is not None)
+        row = _Row(image, patient_text(cells["patient"]), label, cells.get("split"))
+        if not row.patient:
+            found.append("column patient: is empty; fill it in")
+        if row.split is not None and row.split not in SPLITS:
+            found.append(f"column split: {row.split!r} is none of {', '.join(SPLITS)}")
+        problems += [f"line {line}, {problem}" for problem in found + odd]
         standing = splits_of_patient.setdefault(row.patient, [])
         if row.split is not None and row.split not in standing:
             standing.append(row.split)
-    problems += leaks(splits_of_patient)
+        rows.append(row)
+    problems += patients_in_two_splits(splits_of_patient) + images.overlaps()
     if problems:
-        raise DatalistError(summary_of(where, problems))
+        raise DatalistError(summarise_problems(where, problems))
     if not rows:
         raise DatalistError(f"{where}: has no row below its header")
     return rows
 
 
-def _class_names(
-    where: str,
-    columns: Sequence[str],
-    lines: Sequence[tuple[int, Mapping[str, str]]],
-    class_names: Sequence[str] | None,
-) -> list[str]:
+def _class_names(where: str, table: pd.DataFrame, class_names: Sequence[str] | None) -> list[str]:
     """Check the header and find the classes."""
-    repeated = sorted({name for name in columns if columns.count(name) > 1})
-    if repeated:
-        raise DatalistError(f"{where}: column {', '.join(repeated)} stands twice; keep one")
-    if "image" not in columns:
+    if "image" not in table:
         raise DatalistError(f"{where}: column image is missing; give each image's path relative to image_dir")
-    if "patient" not in columns:
+    if "patient" not in table:
         raise DatalistError(
             f"{where}: column patient is missing; without it images of one patient can stand on both sides of the "
             "split, and the test result would be too good. Add a column patient with a pseudonym for each image's "
             "patient (one per PatientID)"
         )
-    own = [name for name in columns if name not in _OWN_COLUMNS]
+    own = [name for name in table.columns if name not in _OWN_COLUMNS]
     if class_names is not None:
         names = list(class_names)
         if not names or len(set(names)) < len(names):
             raise DatalistError(f"argument class_names must be a non-empty list of different names; got {names}")
-    elif "labels" in columns:
-        names = sorted({name for _, cells in lines for name in _listed(cells.get("labels"))})
+    elif "labels" in table:
+        names = sorted({name for cell in table["labels"] for name in _listed(cell, ())})
     else:
         names = own
     absent = [name for name in names if name not in own]
-    if not names or ("labels" not in columns and absent):
+    if not names or ("labels" not in table and absent):
         missing = ", ".join(absent) or "one for each class"
         raise DatalistError(f"{where}: no column labels, and no column of 0 and 1 for: {missing}; add one or the other")
     return names
 
 
-def _listed(cell: str | None) -> list[str]:
-    names = [name.strip() for name in (cell or "").split("|")]
-    return [name for name in names if name and name != NO_FINDING]
+def _listed(cell: str, asked_for: Sequence[str]) -> list[str]:
+    """The classes of a cell of the column `labels`; a spelling of no finding is one only if it was asked for."""
+    names = [name.strip() for name in cell.split("|")]
+    return [name for name in names if name in asked_for or not is_no_finding(name)]
 
 
-def _parse_row(
-    line: int, cells: Mapping[Any, Any], image_dir: str, names: Sequence[str], listed: bool
-) -> tuple[_Row, list[str]]:
-    """One row and what is wrong with it, each problem beginning with the column."""
-    if None in cells or None in cells.values():
-        return _Row(line, "", "", [], None), [
-            "all columns: more or fewer cells than the header; quote cells with commas"
-        ]
-    values = {column: cell.strip() for column, cell in cells.items()}
-    problems = [f"column {column}: is empty; fill it in" for column in ("image", "patient") if not values[column]]
-    image = os.path.normpath(os.path.join(image_dir, values["image"])) if values["image"] else ""
-    if os.path.isabs(values["image"]):
-        problems.append(f"column image: {image} is absolute; give the path relative to image_dir")
-    elif image and not os.path.isfile(image):
-        problems.append(f"column image: {image} is not a file; paths are relative to image_dir")
-    split = values.get("split")
-    if split is not None and split not in SPLITS:
-        problems.append(f"column split: {split!r} is none of {', '.join(SPLITS)}")
-    if listed:
-        label = _listed(values["labels"])
+def _parse_image(cell: str, image_dir: str, where: str, images: ImagePaths) -> tuple[str, list[str]]:
+    """The absolute path of a row's image, and what is wrong with it."""
+    if not cell:
+        return "", ["column image: is empty; fill it in"]
+    image = os.path.normpath(os.path.join(image_dir, cell))
+    if os.path.isabs(cell):
+        return image, [f"column image: {image} is absolute; give the path relative to image_dir"]
+    found = images.problem(where, image)
+    if found is not None and found.endswith("does not exist"):
+        found += "; paths are relative to image_dir"
+    return image, [] if found is None else [f"column image: {found}"]
+
+
+def _parse_label(cells: Mapping[str, str], names: Sequence[str], *, asked_for: bool) -> tuple[list[str], list[str]]:
+    """The classes of a row, and what is wrong with them, each problem beginning with the column."""
+    problems = []
+    if "labels" in cells:
+        label = _listed(cells["labels"], names)
         unknown = [name for name in label if name not in names]
         if unknown:
             problems.append(f"column labels: unknown {', '.join(unknown)}; allowed are {', '.join(names)}")
+        joined = [name for name in label if ";" in name]
+        if joined and not asked_for:
+            problems.append(f"column labels: {joined[0]!r} holds a semicolon; join names of classes by |")
         if len(set(label)) < len(label):
-            problems.append(f"column labels: a name stands twice in {values['labels']}")
-    else:
-        label = [name for name in names if values[name] == "1"]
-        odd = [name for name in names if values[name] not in ("0", "1")]
-        problems += [f"column {name}: must be 0 or 1; got {values[name]!r}" for name in odd]
-    return _Row(line, image, values["patient"], label, split), problems
-
-
-def _divide(rows: Sequence[_Row], fractions: Sequence[float], seed: int) -> list[str]:
-    """The split of each row."""
-    if len(fractions) != len(SPLITS) or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-9:
-        raise DatalistError(f"argument fractions must be three numbers >= 0 that sum to 1; got {tuple(fractions)}")
-    patients = np.unique([row.patient for row in rows], return_inverse=True)[1]
-    wanted = sum(fraction > 0 for fraction in fractions)
-    if patients.max() + 1 < wanted:
-        raise DatalistError(f"argument fractions asks for {wanted} splits, but there are {patients.max() + 1} patients")
-    parts = _by_folds(_strata(rows), patients, fractions, seed)
-    if parts is None:
-        parts = _by_draws(patients, fractions, seed)
-    return [SPLITS[part] for part in parts]
-
-
-def _strata(rows: Sequence[_Row]) -> list[str]:
-    """The rarest class of each image, or the empty name: one label per image is what the stratified split can use."""
-    frequency: dict[str, int] = {}
-    for row in rows:
-        for name in row.label:
-            frequency[name] = frequency.get(name, 0) + 1
-    return [min(row.label, key=lambda name: (frequency[name], name), default="") for row in rows]
-
-
-def _by_folds(
-    strata: list[str], patients: NDArray[np.intp], fractions: Sequence[float], seed: int
-) -> NDArray[np.intp] | None:
-    """Part 0, 1 or 2 of each row from stratified folds; None where folds do not fit the fractions or the patients."""
-    fits = [k for k in range(2, _MOST_FOLDS + 1) if all(abs(f * k - round(f * k)) < 1e-9 for f in fractions)]
-    if not fits or patients.max() + 1 < fits[0]:
-        return None
-    folds = fits[0]
-    _, stratum, sizes = np.unique(strata, return_inverse=True, return_counts=True)
-    if sizes.max() < folds:
-        return None
-    # a class with fewer images than folds cannot be spread over them: let it go with the most common one
-    stratum = np.where(sizes[stratum] < folds, sizes.argmax(), stratum)
-    part_of_fold = np.repeat(np.arange(len(fractions)), [round(f * folds) for f in fractions])
-    parts = np.empty(len(patients), dtype=np.intp)
-    divider = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
-    for fold, (_, inside) in enumerate(divider.split(stratum[:, None], stratum, patients)):
-        parts[inside] = part_of_fold[fold]
-    return parts if set(parts) == set(part_of_fold) else None
-
-
-def _by_draws(patients: NDArray[np.intp], fractions: Sequence[float], seed: int) -> NDArray[np.intp]:
-    """Part 0, 1 or 2 of each row by drawing patients, first those of the test, then those of the validation."""
-    parts = np.zeros(len(patients), dtype=np.intp)
-    for part in (2, 1):
-        if fractions[part] == 0:
-            continue
-        left = np.flatnonzero(parts == 0)
-        others = sum(fraction > 0 for fraction in fractions[:part])
-        if others == 0:
-            parts[left] = part
-            break
-        num_left = len(np.unique(patients[left]))
-        share = fractions[part] / sum(fractions[: part + 1])
-        drawn = min(max(round(num_left * share), 1), num_left - others)
-        divider = GroupShuffleSplit(n_splits=1, test_size=drawn, random_state=seed)
-        parts[left[next(divider.split(left, groups=patients[left]))[1]]] = part
-    return parts
+            problems.append(f"column labels: a name stands twice in {cells['labels']}")
+        return label, problems
+    label = []
+    for name in names:
+        try:
+            if flag(cells[name]):
+                label.append(name)
+        except ValueError as error:
+            problems.append(f"column {name}: {error}")
+    return label, problems

@@ -6,32 +6,43 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from seqnorm_monai.data.fault_tolerant import FILES, SERIES, STUDY, path_of
+from seqnorm_monai.data.fault_tolerant import FILES, SERIES, STUDY, item_path
+from seqnorm_monai.images.records import FileStatus
 
-PREDICTED, USED, ASIDE, REJECTED = "predicted", "used", "set_aside", "rejected"
-_ORDER = (PREDICTED, USED, ASIDE, REJECTED)
+# the best comes first
+_ORDER = (FileStatus.PREDICTED, FileStatus.USED, FileStatus.SET_ASIDE, FileStatus.REJECTED)
 
 
 class FileStatuses:
-    """Rows (path, status, reason, study, series), each file once, when the last of its items is settled.
+    """Rows (path, status, reason, study, series), each file once, when the status of the last of its items is recorded.
 
     A file that several items share, as a multi-frame file does whose frames are several images, has the best status of
     them (a predicted image before a rejected one) and the reasons of all.
     """
 
     def __init__(self, items: Sequence[Mapping[str, Any]]) -> None:
-        self._items: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-        for item in items:
-            self._items[path_of(item)].append(item)
+        self._items = items
+        self._unrecorded = set(range(len(items)))
         self._open = Counter(path for item in items for path in _files(item))
         self._rows: dict[str, list[tuple[str, ...]]] = defaultdict(list)
 
-    def record(self, path: str, status: str, reason: str, uids: Sequence[str] = ("", "")) -> list[tuple[str, ...]]:
-        """Rows of the files of which the fate is known now that one item at `path` has this status."""
-        item = self._items[path].pop(0)
+    @property
+    def unrecorded(self) -> list[int]:
+        """The positions of the items without a status, in order."""
+        return sorted(self._unrecorded)
+
+    def record(
+        self, index: int, status: FileStatus, reason: str, uids: Sequence[str] = ("", "")
+    ) -> list[tuple[str, ...]]:
+        """Rows of the files whose status is known now that the item at `index` has this one.
+
+        Raises KeyError when that item has a status already.
+        """
+        self._unrecorded.remove(index)
+        item = self._items[index]
         files = _files(item)
-        if status == PREDICTED and len(files) > 1:
-            status = USED
+        if status == FileStatus.PREDICTED and len(files) > 1:
+            status = FileStatus.USED
         known = [item.get(key) or uid for key, uid in zip((STUDY, SERIES), uids, strict=True)]
         for file in files:
             self._rows[file].append((file, status, reason, *known))
@@ -40,7 +51,7 @@ class FileStatuses:
 
 
 def _files(item: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(item.get(FILES) or (path_of(item),))
+    return tuple(item.get(FILES) or (item_path(item),))
 
 
 def _merged(rows: Sequence[tuple[str, ...]]) -> tuple[str, ...]:

@@ -7,16 +7,16 @@ import logging
 import math
 import os
 import re
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from ignite.engine import Engine, Events
 
 from seqnorm_monai.atomic_files import GrowingTable
-from seqnorm_monai.data.fault_tolerant import IMAGE, PATH, FaultTolerantLoader, Rejection, path_of
-from seqnorm_monai.handlers.file_status import ASIDE, PREDICTED, REJECTED, FileStatuses
+from seqnorm_monai.data.fault_tolerant import IMAGE, INDEX, PATH, FaultTolerantLoader, Rejection, item_path
+from seqnorm_monai.handlers.file_status import FileStatuses
 from seqnorm_monai.handlers.outputs import decollated, probabilities_of
+from seqnorm_monai.images.records import FileStatus
 
 UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 FILE_COLUMNS = (PATH, "status", "reason", "study", "series")
@@ -59,7 +59,6 @@ class PredictionWriter:
         self._predictions = GrowingTable(Path(output_dir) / "predictions.csv", [PATH, *UIDS, *self.class_names])
         self._rejections = GrowingTable(Path(output_dir) / "rejected.csv", [PATH, "reason"])
         self._files = GrowingTable(Path(output_dir) / "files.csv", FILE_COLUMNS)
-        self._pending: Counter[str] = Counter()
         self._statuses = FileStatuses([])
         self._num_taken = 0
 
@@ -70,7 +69,6 @@ class PredictionWriter:
         engine.add_event_handler(Events.COMPLETED, self._finish)
 
     def _start(self, _engine: Engine) -> None:
-        self._pending = Counter(path_of(item) for item in self.loader.dataset.data)
         self._statuses = FileStatuses(self.loader.dataset.data)
         self._num_taken = 0
         for table in (self._predictions, self._rejections, self._files):
@@ -80,15 +78,14 @@ class PredictionWriter:
         rows, files, rejections = [], [], []
         for item, output in zip(*decollated(engine), strict=True):
             values = probabilities_of(output, self.class_names)
-            path = item[PATH]
+            path, index = item[PATH], int(item[INDEX])
             if all(map(math.isfinite, values)):
                 # nine digits tell any two 32-bit numbers apart
                 uids = _uids(item[IMAGE])
                 rows.append([self._relative(path), *uids, *(f"{value:.9g}" for value in values)])
-                files += self._statuses.record(path, PREDICTED, "", uids[:2])
-                self._pending[path] -= 1
+                files += self._statuses.record(index, FileStatus.PREDICTED, "", uids[:2])
             else:
-                rejections.append(Rejection(path, "the output of the network is not a finite number"))
+                rejections.append(Rejection(path, "the output of the network is not a finite number", index))
         self._predictions.append(rows)
         self._append_files(files)
         self._reject(rejections)
@@ -96,7 +93,9 @@ class PredictionWriter:
 
     def _finish(self, _engine: Engine) -> None:
         self._take_rejections()
-        self._reject([Rejection(path, "not processed: the run ended before") for path in self._pending.elements()])
+        items = self.loader.dataset.data
+        reason = "not processed: the run ended before"
+        self._reject([Rejection(item_path(items[index]), reason, index) for index in self._statuses.unrecorded])
         for table in (self._predictions, self._rejections, self._files):
             table.finish()
         logger.info(
@@ -118,9 +117,8 @@ class PredictionWriter:
         paths = [self._relative(rejection.path) for rejection in rejections]
         self._rejections.append([path, rejection.reason] for path, rejection in zip(paths, rejections))
         for rejection in rejections:
-            status = ASIDE if rejection.set_aside else REJECTED
-            self._append_files(self._statuses.record(rejection.path, status, rejection.reason))
-        self._pending.subtract(rejection.path for rejection in rejections)
+            status = FileStatus.SET_ASIDE if rejection.set_aside else FileStatus.REJECTED
+            self._append_files(self._statuses.record(rejection.index, status, rejection.reason))
 
     def _append_files(self, rows: Sequence[Sequence[str]]) -> None:
         self._files.append([self._relative(path), *rest] for path, *rest in rows)

@@ -66,12 +66,13 @@ def is_archive(path: str | os.PathLike[str]) -> bool:
         return False
 
 
-def unpack(path: str | os.PathLike[str], folder: Path, limits: ArchiveLimits) -> Iterator[Member]:
+def unpack(path: str | os.PathLike[str], folder: Path, limits: ArchiveLimits, *, only: str = "") -> Iterator[Member]:
     """Unpack the members of the archive at `path` into the new `folder`, in the order of the archive.
 
     Refused are names that lead out of the folder (absolute, drive letters, ``..``), links and devices, encrypted and
     damaged members, archives in the archive, second members of one name, and what exceeds `limits` or the free space of
-    the disk. Only regular files and folders are made, all of them below `folder`.
+    the disk. Only regular files and folders are made, all of them below `folder`. `only`: the name of a member, or of a
+    folder of the archive, beside which nothing is unpacked.
 
     Raises UnreadableFileError when the archive's directory cannot be read, and errors of the machine, as a full disk.
     """
@@ -83,6 +84,8 @@ def unpack(path: str | os.PathLike[str], folder: Path, limits: ArchiveLimits) ->
             if name.endswith("/"):
                 continue
             name = str(PurePosixPath(name))
+            if only and name != only and not name.startswith(f"{only}/"):
+                continue
             reason = "too many members in the archive" if position >= limits.members else _refusal(name, info)
             reason = reason or budget.add(name, info)
             target = folder.joinpath(*PurePosixPath(name).parts) if not reason else folder

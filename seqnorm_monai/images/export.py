@@ -6,7 +6,6 @@ import gzip
 from pathlib import Path
 from typing import BinaryIO
 
-import nibabel
 import numpy as np
 import numpy.typing as npt
 
@@ -65,6 +64,9 @@ def save_nifti(image: ImageArray, stream: BinaryIO, *, placed: bool) -> None:
     length 1. The affine is the sform, with code 1 (scanner coordinates) if the image is `placed` in the patient, else
     2; and the qform where that can say the same, without shears. The same image gives the same bytes.
     """
+    # imported here: most runs write no file, and it takes a third of a second
+    import nibabel
+
     array = image.pixels
     array = array.reshape((*array.shape, 1)) if array.ndim == 3 else array
     voxels = _voxels(array)

@@ -12,7 +12,7 @@ from seqnorm_monai.images.dicom.series import ScannedStudies, Series, read_studi
 from seqnorm_monai.images.dicom.volume import read_volumes as read_dicom_volumes
 from seqnorm_monai.images.errors import ImageReadError
 from seqnorm_monai.images.image_array import MODALITY_VALUES, ImageArray, ReadOptions
-from seqnorm_monai.images.nifti import NiftiVolume, is_nifti, read_nifti, voxel_file
+from seqnorm_monai.images.nifti import NiftiVolume, has_nifti_name, is_nifti, read_nifti, voxel_file
 from seqnorm_monai.images.nifti import read_volumes as read_nifti_volumes
 from seqnorm_monai.images.records import FileRecord, FileStatus
 from seqnorm_monai.images.rows import SeriesRow, dicom_row, nifti_row, series_number
@@ -79,7 +79,7 @@ class Inventory:
         Its row says so. The file that `error` names is rejected with its reason, the others because of it, except
         for files that another entry uses, too: they stay used, with the reason.
         """
-        self.change(entry, status=FileStatus.REJECTED, problems=(*entry.row.problems, error.reason))
+        self.change(entry, status=FileStatus.REJECTED, reasons=(*entry.row.reasons, error.reason))
         culprits = {name for name, path in zip(entry.names, entry.paths, strict=False) if path == error.path}
         culprit = f"{min(culprits)}: " if culprits else ""
         shared = {name for one in self.entries if one.row.status == FileStatus.USED for name in one.names}
@@ -106,20 +106,31 @@ def take_inventory(
     NIfTI files have no DICOM attributes: no rule chooses them. Nothing raises for a file. Headers are read in
     `num_workers` processes if above 0.
     """
-    nifti = [file for file in sources.files if is_nifti(file.path)]
-    partners = {os.path.realpath(path) for path in (voxel_file(file.path) for file in nifti) if path is not None}
-    paths = {file.path for file in nifti}
-    voxels = [file for file in sources.files if file.path not in paths and os.path.realpath(file.path) in partners]
-    paths |= {file.path for file in voxels}
-    dicom = [file for file in sources.files if file.path not in paths]
+    # a DICOM file need not be opened to find out that it is no NIfTI file: what is no DICOM file is asked afterwards
+    nifti = [file for file in sources.files if has_nifti_name(file.path) and is_nifti(file.path)]
+    voxels = _voxels_of(nifti, sources.files)
+    others = {*nifti, *voxels}
+    dicom = [file for file in sources.files if file not in others]
     report = read_studies(dicom, sources.refused, num_workers=num_workers)
-    inventory = Inventory([], list(report.files))
+    refused = {record.path for record in report.files if record.status == FileStatus.REJECTED and not record.series}
+    renamed = [file for file in dicom if file.name in refused and is_nifti(file.path)]
+    names = {file.name for file in renamed}
+    inventory = Inventory([], [record for record in report.files if record.path not in names])
     _add_dicom(inventory, report)
-    _add_nifti(inventory, nifti, voxels)
+    _add_nifti(inventory, sorted([*nifti, *renamed], key=lambda file: file.name), voxels)
     inventory.files.sort(key=lambda record: record.path)
     if rules is not None:
         _choose(inventory, list(rules), all_matched=all_matched)
     return inventory
+
+
+def _voxels_of(headers: Sequence[SourceFile], files: Sequence[SourceFile]) -> list[SourceFile]:
+    """The files that hold the voxels of these headers."""
+    partners = {os.path.realpath(path) for path in (voxel_file(file.path) for file in headers) if path is not None}
+    if not partners:
+        return []
+    known = set(headers)
+    return [file for file in files if file not in known and os.path.realpath(file.path) in partners]
 
 
 def check_pixels(inventory: Inventory) -> None:
@@ -149,7 +160,7 @@ def _add_dicom(inventory: Inventory, report: ScannedStudies) -> None:
         numbers[study] = number = numbers.get(study, 0) + 1
         if series is not None:
             inventory.entries += _entries(series, study, number)
-        files, problems = _refused(rejected.get(uids, []), series)
+        files, reasons = _refused(rejected.get(uids, []), series)
         if files:
             modality = "" if series is None else series.modality
             row = SeriesRow(
@@ -160,7 +171,7 @@ def _add_dicom(inventory: Inventory, report: ScannedStudies) -> None:
                 files=files,
                 modality=modality,
                 series_number=_number(series),
-                problems=problems,
+                reasons=reasons,
                 study_instance_uid=uids[0],
                 series_instance_uid=uids[1],
             )

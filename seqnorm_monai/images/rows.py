@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 
-import nibabel
 import numpy as np
 import numpy.typing as npt
 
@@ -33,7 +32,7 @@ class SeriesRow:
 
     Studies are numbered through the folder, series through their study, stacks (slices of one size, spacing and
     orientation) through their series and phases through their stack, from 1; NIfTI files are the series of one last
-    study, under their file's `name`. `status` is USED or REJECTED: without a readable image, `problems` say why,
+    study, under their file's `name`. `status` is USED or REJECTED: without a readable image, `reasons` say why,
     and `stack` and `phase` are 0.
 
     `shape` and `spacing` (mm) along the spatial axes x, y[, z], of `channels`; `kind` as a `Volume` has it. `affine`:
@@ -57,7 +56,8 @@ class SeriesRow:
     channels: int = 0
     spacing: tuple[float, ...] = ()
     affine: tuple[tuple[float, ...], ...] | None = None
-    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
     study_instance_uid: str = ""
     series_instance_uid: str = ""
     name: str = ""
@@ -67,6 +67,11 @@ class SeriesRow:
     def key(self) -> tuple[int, int, int, int]:
         """What no other row of a readable image has."""
         return self.study, self.series, self.stack, self.phase
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Warnings, and reasons why files are refused."""
+        return self.warnings + self.reasons
 
     @property
     def orientation(self) -> str:
@@ -108,7 +113,7 @@ def dicom_row(volume: Volume, study: int, series: int, *, stacks: int, phase: in
         channels=volume.shape[3] if len(volume.shape) > 3 else 1,
         spacing=tuple(float(value) for value in volume.spacing or ())[: 2 if affine is None else axes],
         affine=None if affine is None else _rows_of(affine),
-        problems=_problems(volume),
+        warnings=_warnings(volume),
         study_instance_uid=volume.study_instance_uid,
         series_instance_uid=volume.series_instance_uid,
     )
@@ -133,14 +138,17 @@ def nifti_row(volume: NiftiVolume, study: int, series: int, names: tuple[str, ..
         channels=volume.channels,
         spacing=volume.spacing[:axes],
         affine=_rows_of(volume.affine) if volume.orientation_source != "pixdim" else None,
-        problems=volume.notes,
+        warnings=volume.warnings,
         name=names[0],
     )
 
 
 def axis_letters(affine: Matrix) -> str:
     """The direction in which each axis grows: R or L, A or P, S or I, for an affine to RAS."""
-    return "".join(letter or "?" for letter in nibabel.aff2axcodes(affine))
+    # imported here: it takes a third of a second
+    from nibabel.orientations import aff2axcodes
+
+    return "".join(letter or "?" for letter in aff2axcodes(affine))
 
 
 def plane_of(affine: Matrix) -> str:
@@ -163,11 +171,11 @@ def _rows_of(affine: Matrix) -> tuple[tuple[float, ...], ...]:
     return tuple(map(tuple, affine.tolist()))
 
 
-def _problems(volume: Volume) -> tuple[str, ...]:
-    problems = [_SHEARED] if volume.sheared else []
-    problems += [volume.problem] if volume.problem else []
+def _warnings(volume: Volume) -> tuple[str, ...]:
+    warnings = [_SHEARED] if volume.sheared else []
+    warnings += [volume.warning] if volume.warning else []
     if volume.affine is None and volume.modality in _SECTIONS:
-        problems.append(_NO_PLACE)
+        warnings.append(_NO_PLACE)
     if volume.spacing is None:
-        problems.append(_NO_SPACING)
-    return tuple(problems)
+        warnings.append(_NO_SPACING)
+    return tuple(warnings)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from seqnorm_monai.images.dicom.errors import UnreadableFileError
 from seqnorm_monai.images.folders import files_below, unreadable_reason
 from seqnorm_monai.images.machine_errors import raise_machine_error
 from seqnorm_monai.images.records import FileRecord, FileStatus
+from seqnorm_monai.images.unpacked import UnpackedFolder
 
 _DIRECTORY = "the directory of a medium"
 _ARCHIVE = "an archive; its members have rows of their own"
@@ -33,15 +33,17 @@ class SourceFile:
 class Sources:
     """The files of a study that can be opened, sorted by name, and the rows of all others.
 
-    Names are relative to the folder that was opened. Every file is in `files` or in `refused`, once; archives and
-    directories of media have a row (`set_aside`) beside those of their members. What archives were unpacked to is
-    removed on leaving the context: read the pixels inside it.
+    Names are relative to `folder`: the one that was opened, or that of the file. Every file is in `files` or in
+    `refused`, once; archives and directories of media have a row (`set_aside`) beside those of their members. What
+    archives were unpacked to is removed on leaving the context, or once nobody holds `unpacked` any more: read the
+    pixels before.
     """
 
+    folder: str = ""
     files: list[SourceFile] = field(default_factory=list)
     refused: list[FileRecord] = field(default_factory=list)
     limits: ArchiveLimits = DEFAULT_LIMITS
-    _unpacked: tempfile.TemporaryDirectory[str] | None = field(default=None, repr=False)
+    unpacked: UnpackedFolder | None = field(default=None, repr=False)
     _num_archives: int = 0
 
     def __enter__(self) -> Sources:
@@ -54,9 +56,9 @@ class Sources:
 
     def close(self) -> None:
         """Remove what archives were unpacked to."""
-        if self._unpacked is not None:
-            self._unpacked.cleanup()
-            self._unpacked = None
+        if self.unpacked is not None:
+            self.unpacked.close()
+            self.unpacked = None
 
     def record(self, name: str, status: FileStatus, reason: str) -> None:
         """Account for a file that is not offered for reading."""
@@ -90,13 +92,15 @@ class Sources:
         else:
             self.files.append(SourceFile(name, path))
 
-    def add_archive(self, name: str, path: Path) -> None:
-        if self._unpacked is None:
-            self._unpacked = tempfile.TemporaryDirectory(prefix="seqnorm_monai_")
+    def add_archive(self, name: str, path: Path, only: str = "") -> None:
+        """The members of an archive, or `only` the one of this name, or those of this folder in it."""
+        if self.unpacked is None:
+            self.unpacked = UnpackedFolder()
         self._num_archives += 1
-        folder = Path(self._unpacked.name) / str(self._num_archives)
-        members = sorted(unpack(path, folder, self.limits), key=lambda member: member.name)
-        self.record(name, FileStatus.SET_ASIDE, _ARCHIVE)
+        folder = self.unpacked.path / str(self._num_archives)
+        members = sorted(unpack(path, folder, self.limits, only=only), key=lambda member: member.name)
+        if not only:
+            self.record(name, FileStatus.SET_ASIDE, _ARCHIVE)
         for member in members:
             shown = f"{name}/{member.name}"
             if member.path is None:
@@ -122,9 +126,9 @@ def open_sources(
     """The files of a study: use it as a context, ``with open_sources(path) as sources``.
 
     `path`: a file, a folder (walked to any depth, archives in it included), the directory of a medium (DICOMDIR: what
-    it names is read, nothing else), or a ZIP archive. An archive inside an archive is refused by name. `exclude`
-    holds shell patterns; what they match in a folder, by name or by path relative to it, is left out, a folder with all
-    it holds. `limits` bound what an archive may unpack to.
+    it names is read, nothing else), a ZIP archive, or a member or folder of one (``studies.zip/inner/1.dcm``). An
+    archive inside an archive is refused by name. `exclude` holds shell patterns; what they match in a folder, by name
+    or by path relative to it, is left out, a folder with all it holds. `limits` bound what an archive may unpack to.
 
     Raises TypeError for a single pattern that is not in a list, UnreadableFileError when `path` itself cannot be read.
     Nothing below it raises, but for errors of the machine.
@@ -147,17 +151,38 @@ def _fill(sources: Sources, top: str, given: str | os.PathLike[str], exclude: Se
         except OSError as error:
             raise_machine_error(error)
             raise UnreadableFileError(given, f"folder cannot be listed ({type(error).__name__})") from None
+        sources.folder = top
         sources.add_folder(top, exclude)
+        return
+    path = Path(file_on_disk(top))
+    sources.folder = os.path.dirname(path)
+    if os.fspath(path) != top:
+        _fill_with_member(sources, path, Path(top).relative_to(path).as_posix(), given)
         return
     if not os.path.lexists(top):
         raise UnreadableFileError(given, "no such file or folder")
     reason = unreadable_reason(top)
     if reason is not None:
         raise UnreadableFileError(given, reason)
-    path = Path(top)
     if is_archive(path):
         sources.add_archive(path.name, path)
     elif is_directory_file(path):
         sources.add_directory(path)
     else:
         sources.files.append(SourceFile(path.name, path))
+
+
+def file_on_disk(path: str) -> str:
+    """The file that holds what `path` names: itself, or the archive whose member it is."""
+    above = path
+    while not os.path.lexists(above) and os.path.dirname(above) != above:
+        above = os.path.dirname(above)
+    return above if os.path.isfile(above) else path
+
+
+def _fill_with_member(sources: Sources, archive: Path, member: str, given: str | os.PathLike[str]) -> None:
+    if not is_archive(archive):
+        raise UnreadableFileError(given, "no such file or folder")
+    sources.add_archive(archive.name, archive, member)
+    if not (sources.files or sources.refused):
+        raise UnreadableFileError(given, "no such member in the archive")

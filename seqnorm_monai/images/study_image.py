@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from seqnorm_monai.images.errors import ImageReadError
@@ -13,7 +13,8 @@ from seqnorm_monai.images.image_array import MODALITY_VALUES, ImageArray, ReadOp
 from seqnorm_monai.images.inventory import ImageEntry, Inventory, take_inventory
 from seqnorm_monai.images.records import FileStatus
 from seqnorm_monai.images.rules import Selection
-from seqnorm_monai.images.sources import open_sources
+from seqnorm_monai.images.sources import Sources, file_on_disk, open_sources
+from seqnorm_monai.images.unpacked import UnpackedFolder
 
 
 class ImageChoiceError(ImageReadError):
@@ -24,11 +25,17 @@ class ImageChoiceError(ImageReadError):
 class StudyImage:
     """One image, not yet decoded: the phases of one series on one grid, in their order.
 
-    `path` is that of the first file; for a member of an archive the path of the archive comes first.
+    `path` is that of the first file; for a member of an archive the path of the archive comes first. Names of files are
+    relative to `folder`. `unpacked` holds what an archive was unpacked to; a copy in another process does without it.
     """
 
     path: str
     entries: tuple[ImageEntry, ...]
+    folder: str = ""
+    unpacked: UnpackedFolder | None = field(default=None, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "unpacked": None}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -39,6 +46,11 @@ class StudyImage:
     def files(self) -> tuple[Path, ...]:
         """Where they can be opened."""
         return tuple(dict.fromkeys(path for entry in self.entries for path in entry.paths))
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The files on disk that hold it: of a member of an archive the archive."""
+        return tuple(dict.fromkeys(file_on_disk(os.path.join(self.folder, name)) for name in self.names))
 
     @property
     def identity(self) -> tuple[object, ...]:
@@ -76,19 +88,22 @@ def open_image(
     rules = None if selections is None else list(selections)
     with open_sources(source) as sources:
         inventory = take_inventory(sources, rules, all_matched=True)
-        images = images_of(inventory, derived=rules is not None)
+        images = images_of(inventory, sources, derived=rules is not None)
         if len(images) != 1:
             raise _choice(source, inventory, len(images))
         yield replace(images[0], path=os.fspath(source))
 
 
-def images_of(inventory: Inventory, *, derived: bool = False) -> list[StudyImage]:
+def images_of(inventory: Inventory, sources: Sources, *, derived: bool = False) -> list[StudyImage]:
     """The images of an inventory, phases of one series on one grid together; derived maps only if asked for."""
     groups: dict[object, list[ImageEntry]] = {}
     for entry in inventory.entries:
         if derived or not entry.derived:
             groups.setdefault(entry.row.key[:3], []).append(entry)
-    return [StudyImage(entries[0].names[0], tuple(entries)) for entries in groups.values()]
+    return [
+        StudyImage(os.path.join(sources.folder, entries[0].names[0]), tuple(entries), sources.folder, sources.unpacked)
+        for entries in groups.values()
+    ]
 
 
 def not_an_image(inventory: Inventory) -> dict[str, str]:

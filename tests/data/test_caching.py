@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 from monai.data import CacheDataset, MetaTensor
-from monai.transforms import Compose, RandScaleIntensityd, ScaleIntensityRanged
+from monai.transforms import Compose, RandScaleIntensityd, ScaleIntensityRanged, Transform
 
 from seqnorm_monai.data import LoadRadiographd, LoadStudyd, caching
 from seqnorm_monai.data import load as transforms
@@ -50,6 +54,10 @@ def items(tmp_path: Path) -> list[dict[str, object]]:
 def steps(upper: float = 4096.0) -> Compose:
     scale = ScaleIntensityRanged("image", a_min=0.0, a_max=upper, b_min=0.0, b_max=1.0)
     return Compose([LoadRadiographd("image"), scale, RandScaleIntensityd("image", prob=1.0, factors=0.5)])
+
+
+def deterministic() -> Compose:
+    return Compose(steps().transforms[:2])
 
 
 def reads(data: CachedDataset) -> tuple[list[dict[str, object]], int]:
@@ -157,15 +165,162 @@ def test_voxels_beside_a_header_count(tmp_path: Path) -> None:
         keys.add(key)
 
 
-def test_a_damaged_cache_file_is_made_again(items: list[dict[str, object]], tmp_path: Path) -> None:
+@pytest.mark.parametrize("length", [0, 3, 10, "half", -1, "other"])
+def test_a_damaged_cache_file_is_made_again(items: list[dict[str, object]], tmp_path: Path, length: int | str) -> None:
     folder = tmp_path / "cache"
-    reads(CachedDataset(items, steps(), cache_rate=0.0, cache_dir=folder, progress=False))
+    expected, _ = reads(CachedDataset(items, deterministic(), cache_rate=0.0, cache_dir=folder, progress=False))
     victim = sorted(folder.glob("*.pt"))[0]
-    victim.write_bytes(b"no tensor")
-    again = CachedDataset(items, steps(), cache_rate=0.0, cache_dir=folder, progress=False)
+    whole = victim.read_bytes()
+    if length == "other":
+        victim.write_bytes(b"no tensor")
+    else:
+        victim.write_bytes(whole[: len(whole) // 2 if length == "half" else length])
+    again = CachedDataset(items, deterministic(), cache_rate=0.0, cache_dir=folder, progress=False)
     with pytest.warns(UserWarning, match="Corrupt cache file"):
-        _, decoded = reads(again)
+        found, decoded = reads(again)
     assert decoded == 1
+    assert all(torch.equal(one["image"], other["image"]) for one, other in zip(expected, found, strict=True))
+    assert reads(again)[1] == 0
+
+
+def test_a_full_disk_is_said(items: list[dict[str, object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_kept: object, _stream: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    data = CachedDataset(items, steps(), cache_rate=0.0, cache_dir=tmp_path / "cache", progress=False)
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match=r"No space left on device; .*another cache_dir") as caught:
+        data[0]
+    assert caught.value.errno == errno.ENOSPC
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_corrected_label_decodes_nothing(items: list[dict[str, object]], tmp_path: Path) -> None:
+    def data() -> CachedDataset:
+        return CachedDataset(items, steps(), cache_rate=0.4, cache_dir=tmp_path / "cache", progress=False)
+
+    reads(data())
+    for item in items:
+        item.update(label=17.0, patient="new")
+    found, decoded = reads(data())
+    assert decoded == 0
+    assert [(item["label"], item["patient"]) for item in found] == [(17.0, "new")] * COUNT
+    assert len(list((tmp_path / "cache").glob("*.pt"))) == COUNT
+
+
+def test_only_the_image_names_files(
+    items: list[dict[str, object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A patient called like a folder of the working directory changes nothing, and no folder is walked for it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "17").mkdir()
+    item = {**items[0], "patient": "17", "comment": "."}
+    with mock.patch.object(caching, "files_below", wraps=caching.files_below) as walks:
+        before = caching.item_hash(item)
+        (tmp_path / "17" / "new").write_bytes(b"1")
+        assert caching.item_hash(item) == before
+    assert walks.call_count == 0
+
+
+class Double(Transform):
+    """Changes the label."""
+
+    def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
+        return {**item, "label": 2 * item["label"]}
+
+
+def test_entries_that_deterministic_transforms_change_are_named(items: list[dict[str, object]], tmp_path: Path) -> None:
+    def data(keys: tuple[str, ...]) -> CachedDataset:
+        transform = [LoadRadiographd("image"), Double()]
+        return CachedDataset(items, transform, cache_rate=0.0, cache_dir=tmp_path / "kept", keys=keys, progress=False)
+
+    with pytest.raises(ValueError, match="argument keys: a deterministic transform changes the entry label"):
+        data(("image",))[0]
+    both = data(("image", "label"))
+    assert reads(both)[1] == COUNT
+    items[2]["label"] = 7.0
+    found, decoded = reads(data(("image", "label")))
+    assert decoded == 1
+    assert [item["label"] for item in found] == [0, 2, 14, 6, 8]
+    with pytest.raises(KeyError, match="an item has no entry scan"):
+        data(("scan",))[0]
+    with pytest.raises(TypeError, match="argument keys"):
+        CachedDataset(items, steps(), keys="image")
+
+
+def test_archives_and_media_count(tmp_path: Path) -> None:
+    """A member by its archive, a medium by the files beside its directory, a list by each of its files."""
+    (tmp_path / "cd" / "IMAGES").mkdir(parents=True)
+    for name in ("cd/DICOMDIR", "cd/IMAGES/1", "a.dcm", "b.dcm"):
+        (tmp_path / name).write_bytes(b"1")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("inner/1.dcm", b"1")
+    images = [tmp_path / "a.zip" / "inner" / "1.dcm", tmp_path / "cd" / "DICOMDIR", [tmp_path / "a.dcm"]]
+    images[2] += [str(tmp_path / "b.dcm")]
+    for image, changed in zip(images, ("a.zip", "cd/IMAGES/1", "b.dcm"), strict=True):
+        before = caching.item_hash({"image": image})
+        assert caching.item_hash({"image": image}) == before
+        os.utime(tmp_path / changed, ns=(1, 1))
+        assert caching.item_hash({"image": image}) != before
+
+
+def test_images_of_an_archive_are_kept(tmp_path: Path) -> None:
+    """Found in it or named as its folder: what it was unpacked to has another name each time."""
+    values = write_phases(tmp_path / "in", 2)
+    packed = tmp_path / "study.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        for path in sorted((tmp_path / "in").iterdir()):
+            archive.write(path, f"inner/{path.name}")
+
+    def decoded(image: object) -> int:
+        transform = [LoadStudyd("image")]
+        data = CachedDataset([{"image": image}], transform, cache_rate=0.0, cache_dir=tmp_path / "kept", progress=False)
+        with mock.patch.object(volume, "load_planes", wraps=volume.load_planes) as loaded:
+            np.testing.assert_array_equal(data[0]["image"].numpy(), values)
+        return loaded.call_count
+
+    def found() -> object:
+        (image,) = [item["image"] for item in find_images(packed) if "unreadable" not in item]
+        return image
+
+    member = packed / "inner"
+    assert [bool(decoded(found())), bool(decoded(found()))] == [True, False]
+    assert [bool(decoded(member)), bool(decoded(member))] == [True, False]
+    os.utime(packed, ns=(1, 1))
+    assert [bool(decoded(found())), bool(decoded(member))] == [True, True]
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.EMFILE, ""), PermissionError(errno.EACCES, "")])
+def test_a_file_that_cannot_be_opened_now_is_not_called_damaged(
+    items: list[dict[str, object]], tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = CachedDataset(items, steps(), cache_rate=0.0, cache_dir=tmp_path / "cache", progress=False)
+    reads(data)
+    monkeypatch.setattr(torch, "load", mock.Mock(side_effect=error))
+    with pytest.raises(type(error)):
+        data[0]
+    assert len(list((tmp_path / "cache").glob("*.pt"))) == COUNT
+
+
+def test_the_origins_of_an_image_count_instead_of_its_unpacked_files(tmp_path: Path) -> None:
+    for name in ("a.zip", "unpacked", "elsewhere"):
+        (tmp_path / name).write_bytes(b"1")
+    image = SimpleNamespace(identity=("1.2", 0), files=(tmp_path / "unpacked",), origins=(tmp_path / "a.zip",))
+    before = caching.item_hash({"image": image})
+    image.files = (tmp_path / "elsewhere",)
+    assert caching.item_hash({"image": image}) == before
+    os.utime(tmp_path / "a.zip", ns=(1, 1))
+    changed = caching.item_hash({"image": image})
+    image.identity = ("1.2", 1)
+    assert len({before, changed, caching.item_hash({"image": image})}) == 3
+
+
+def test_values_count_whole() -> None:
+    """Arrays that print alike, as long ones do, have keys of their own."""
+    first, second = np.zeros(10_007), np.zeros(10_007)
+    second[5_003] = 1
+    assert caching.item_hash({"image": first}) != caching.item_hash({"image": second})
+    assert caching.item_hash({"image": first}) == caching.item_hash({"image": np.zeros(10_007)})
 
 
 def test_without_a_folder_it_is_monais_own(items: list[dict[str, object]]) -> None:

@@ -1,7 +1,9 @@
 """Every file ends as a sample or as a rejection, in every mixture, with and without worker processes."""
 
+import errno
 import logging
 import os
+import signal
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +17,9 @@ from monai.data import MetaTensor
 from monai.engines import SupervisedEvaluator
 from monai.transforms import Compose, Lambda, OneOf
 
-from seqnorm_monai.data.fault_tolerant import FaultTolerantDataset, FaultTolerantLoader, Rejection, one_line
+from seqnorm_monai.data import fault_tolerant
+from seqnorm_monai.data.fault_tolerant import FaultTolerantDataset, FaultTolerantLoader, Rejection, single_line
+from seqnorm_monai.data.machine_errors import MachineError, remedy
 
 SECRET = "DOE^JANE"
 
@@ -27,6 +31,20 @@ class ReadError(Exception):
         super().__init__(f"{path}: {reason} {SECRET}")
         self.path = path
         self.reason = reason
+
+
+# errors of the machine, and a word of what to do
+ERRORS: dict[str, tuple[BaseException, str]] = {
+    "memory": (MemoryError(SECRET), "MemoryError while reading .*/01: .* fewer num_workers"),
+    "no memory": (OSError(errno.ENOMEM, SECRET), "Cannot allocate memory.* smaller batch_size"),
+    "allocator": (RuntimeError(f"DefaultCPUAllocator: can't allocate memory: {SECRET}"), "smaller batch_size"),
+    "files": (OSError(errno.EMFILE, SECRET), "Too many open files.*ulimit -n"),
+    "all files": (OSError(errno.ENFILE, SECRET), "Too many open files in system.*ulimit -n"),
+    "disk": (OSError(errno.ENOSPC, SECRET), "No space left on device.*free space"),
+    "shared": (RuntimeError("unable to write to file </torch_17_19>: No space left on device (28)"), "--shm-size"),
+    "mapped": (RuntimeError("unable to mmap 17 bytes from file </torch_1>: Cannot allocate memory (12)"), "--shm-size"),
+    "descriptors": (RuntimeError("received 0 items of ancdata"), "num_workers to 0"),
+}
 
 
 class Read:
@@ -45,6 +63,15 @@ class Read:
             raise ValueError(SECRET)
         if text == "unicode":
             b"\xff".decode()
+        if text == "typed over memory":
+            try:
+                raise MemoryError
+            except MemoryError as error:
+                raise ReadError(item["image"], "too large") from error
+        if text == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if text in ERRORS:
+            raise ERRORS[text][0]
         if text == "interrupt":
             raise KeyboardInterrupt
         shape = (1, 3, 2) if text == "17" else (1, 2, 2)
@@ -153,6 +180,7 @@ def test_files_that_change_between_runs(tmp_path: Path) -> None:
         ("typed below", "no pixel data"),
         ("foreign", "ValueError in Read"),
         ("unicode", "UnicodeDecodeError in Read"),
+        ("typed over memory", "too large"),
     ],
 )
 @pytest.mark.parametrize("nesting", ["bare", "compose", "one of"])
@@ -163,7 +191,7 @@ def test_reasons_do_not_quote_foreign_texts(tmp_path: Path, silent: None, text: 
         "one of": [OneOf([Read()])],
     }[nesting]
     dataset = FaultTolerantDataset(items_of(folder_of(tmp_path, [text])), Compose(steps, log_stats=True))
-    assert dataset[0] == Rejection(str(tmp_path / "00"), reason)
+    assert dataset[0] == Rejection(str(tmp_path / "00"), reason, 0)
 
 
 def test_later_transforms_are_named(tmp_path: Path) -> None:
@@ -172,19 +200,65 @@ def test_later_transforms_are_named(tmp_path: Path) -> None:
             raise IndexError(SECRET)
 
     dataset = FaultTolerantDataset(items_of(folder_of(tmp_path, ["2"])), [Read(), Fold()])
-    assert dataset[0] == Rejection(str(tmp_path / "00"), "IndexError in Fold")
+    assert dataset[0] == Rejection(str(tmp_path / "00"), "IndexError in Fold", 0)
 
     def unfold(item: dict[str, Any]) -> dict[str, Any]:
         raise IndexError(SECRET)
 
     dataset = FaultTolerantDataset(items_of(tmp_path), [Read(), unfold])
-    assert dataset[0] == Rejection(str(tmp_path / "00"), "IndexError in unfold")
+    assert dataset[0] == Rejection(str(tmp_path / "00"), "IndexError in unfold", 0)
 
 
 def test_interrupts_pass(tmp_path: Path) -> None:
     loader = loader_of(folder_of(tmp_path, ["2", "interrupt"]))
     with pytest.raises(KeyboardInterrupt):
         list(loader)
+
+
+@pytest.mark.parametrize("text", ERRORS)
+@pytest.mark.parametrize("nesting", ["bare", "compose"])
+def test_errors_of_the_machine_stop_the_run(tmp_path: Path, silent: None, text: str, nesting: str) -> None:
+    step = Read() if nesting == "bare" else Compose([Lambda(lambda x: x), Compose([Read()])])
+    dataset = FaultTolerantDataset(items_of(folder_of(tmp_path, ["2", text])), step)
+    with pytest.raises(MachineError, match=ERRORS[text][1]) as caught:
+        list(FaultTolerantLoader(dataset, batch_size=1, num_workers=0))
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("files", "ulimit -n"), ("shared", "--shm-size"), ("killed", "a worker process died.*fewer num_workers")],
+)
+def test_errors_of_the_machine_in_a_worker_stop_the_run(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(MachineError, match=message) as caught:
+        list(loader_of(folder_of(tmp_path, ["2", text]), num_workers=1))
+    assert SECRET not in str(caught.value)
+
+
+def test_shared_memory_that_ends_in_the_collation_stops_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def collate(_samples: object) -> None:
+        raise ERRORS["shared"][0]
+
+    monkeypatch.setattr(fault_tolerant, "list_data_collate", collate)
+    with pytest.raises(MachineError, match="--shm-size"):
+        list(loader_of(folder_of(tmp_path, GOOD)))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EIO, ""),
+        OSError(errno.ENOENT, ""),
+        OSError("no number"),
+        ValueError("shared memory"),
+        RuntimeError("unable to open file </a.dcm> in read-only mode: No such file or directory (2)"),
+        RuntimeError("a header says (28)"),
+    ],
+)
+def test_other_errors_are_not_those_of_the_machine(error: Exception) -> None:
+    assert remedy(error) == ""
 
 
 def test_images_of_two_sizes_go_in_batches_of_one(tmp_path: Path, silent: None) -> None:
@@ -204,7 +278,7 @@ def test_a_sample_that_cannot_be_collated_is_rejected(tmp_path: Path, silent: No
     dataset = FaultTolerantDataset(items_of(folder_of(tmp_path, ["2", "3", "5"])), Odd())
     loader = FaultTolerantLoader(dataset, batch_size=3, num_workers=0)
     assert values_of(list(loader)) == [2, 5]
-    assert loader.rejections == [Rejection(str(tmp_path / "01"), "TypeError in the collation")]
+    assert loader.rejections == [Rejection(str(tmp_path / "01"), "TypeError in the collation", 1)]
 
 
 def test_metadata_that_one_image_lacks_stays_on_the_others(tmp_path: Path) -> None:
@@ -221,9 +295,9 @@ def test_items_that_are_known_to_be_unreadable_are_not_read(tmp_path: Path) -> N
     loader = FaultTolerantLoader(FaultTolerantDataset(items, Read()), batch_size=2, num_workers=0)
     assert list(loader) == []
     assert loader.rejections == [
-        Rejection(str(tmp_path / "a"), "broken link"),
-        Rejection(str(tmp_path / "b"), "a report", set_aside=True),
-        Rejection("c", "x"),
+        Rejection(str(tmp_path / "a"), "broken link", 0),
+        Rejection(str(tmp_path / "b"), "a report", 1, set_aside=True),
+        Rejection("c", "x", 2),
     ]
 
 
@@ -232,6 +306,8 @@ def test_slices_and_subsets_account_too(tmp_path: Path) -> None:
     subset = dataset[1:]
     assert isinstance(subset[0], Rejection)
     assert subset[1]["path"] == str(tmp_path / "02")
+    assert [subset[0].index, subset[1]["item_index"], dataset[-1]["item_index"]] == [1, 2, 2]
+    assert len(list(dataset)) == 3
 
 
 def test_refused_arguments(tmp_path: Path) -> None:
@@ -244,8 +320,8 @@ def test_refused_arguments(tmp_path: Path) -> None:
         dataset[0]
 
 
-def test_one_line() -> None:
-    assert one_line("=cmd|' /C'\n\tx\x00\u2028y\udcff") == "cmd|' /C' x y"
+def test_single_line() -> None:
+    assert single_line("=cmd|' /C'\n\tx\x00\u2028y\udcff") == "cmd|' /C' x y"
 
 
 def test_undecodable_names(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pickle
 import zipfile
@@ -268,3 +269,56 @@ def test_what_cannot_be_opened_has_an_item(tmp_path: Path, monkeypatch: pytest.M
         "pipe": "not a regular file",
         "shut": "folder cannot be listed (PermissionError)",
     }
+
+
+def archive_of_two(folder: Path) -> tuple[Path, np.ndarray]:
+    """A ZIP of a series and of a file beside it; and the values of the series."""
+    values = write_phases(folder / "in")
+    with zipfile.ZipFile(folder / "studies.zip", "w") as archive:
+        for path in (folder / "in").iterdir():
+            archive.write(path, f"inner/{path.name}")
+        archive.write(get_testdata_file("CT_small.dcm"), "other/CT.dcm")
+    return folder / "studies.zip", values
+
+
+def test_members_of_archives_are_sources(tmp_path: Path) -> None:
+    archive, values = archive_of_two(tmp_path)
+    np.testing.assert_array_equal(load_image(archive / "inner").numpy(), values)
+    one = load_image(archive / "other" / "CT.dcm")
+    assert one.shape == (1, 128, 128) and one.meta["filename_or_obj"] == str(archive / "other" / "CT.dcm")
+    with pytest.raises(UnreadableFileError, match=r"studies.zip/absent: no such member in the archive"):
+        load_image(archive / "absent")
+    with pytest.raises(UnreadableFileError, match="no such file or folder"):
+        load_image(tmp_path / "in" / "I0" / "x.dcm")
+
+
+def test_unpacked_folders_go_with_the_last_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a process that lives for weeks nothing may stay; a copy in a worker takes nothing away."""
+    archive, values = archive_of_two(tmp_path)
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    for _ in range(3):
+        items = find_images(archive)
+        assert len(list(temporary.iterdir())) == 1
+        (image,) = (item["image"] for item in items if len(item["files"]) == 4)
+        assert image.origins == (str(archive),)
+        twin = pickle.loads(pickle.dumps(image))
+        del items
+        np.testing.assert_array_equal(LoadStudy()(twin).numpy(), values)
+        del twin
+        np.testing.assert_array_equal(LoadStudy()(image).numpy(), values)
+        del image
+        assert list(temporary.iterdir()) == []
+    load_image(archive / "inner")
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_forked_process_removes_nothing(tmp_path: Path) -> None:
+    archive, _ = archive_of_two(tmp_path)
+    images = [item["image"] for item in find_images(archive) if isinstance(item["image"], StudyImage)]
+    folder = images[0].unpacked.path
+    process = multiprocessing.get_context("fork").Process(target=images.clear)
+    process.start()
+    process.join()
+    assert process.exitcode == 0 and folder.is_dir()

@@ -142,7 +142,7 @@ def test_predictions_and_rejections(folder: Path, net: Net, num_workers: int, ca
 
 
 def test_files_of_images_of_many_files(folder: Path, net: Net) -> None:
-    """Slices are used; a file of two images has the better fate; what is set aside and rejected says why."""
+    """Slices are used; a file of two images has the better status; what is set aside and rejected says why."""
 
     def item(name: str, *files: str) -> dict[str, Any]:
         paths = tuple(str(folder / file) for file in files)
@@ -168,6 +168,21 @@ def test_files_of_images_of_many_files(folder: Path, net: Net) -> None:
             "s5": ("predicted", "no, pixel data", "1.2", "1.3"),
             "r": ("set_aside", "a report", "1.4", ""),
         }
+
+
+def test_files_of_items_with_one_path(folder: Path, net: Net) -> None:
+    """Which item failed is told by its position: q is part of the image that was predicted."""
+    good, bad, p, q = (str(folder / name) for name in ("a.dcm", "c.png", "p", "q"))
+    items = [{"image": bad, "path": p, "files": (p,)}, {"image": good, "path": p, "files": (p, q)}]
+    for order in (items, items[::-1]):
+        loader = FaultTolerantLoader(FaultTolerantDataset(order, read), batch_size=2, num_workers=0)
+        writer = PredictionWriter(folder.parent / "out", NAMES, root=folder, loader=loader)
+        post = Activationsd(keys="pred", sigmoid=True)
+        SupervisedEvaluator(
+            device=CPU, val_data_loader=loader, network=net, postprocessing=post, val_handlers=[writer]
+        ).run()
+        files = {row["path"]: (row["status"], row["reason"]) for row in table(folder.parent / "out" / "files.csv")}
+        assert files == {"p": ("used", "no, pixel data"), "q": ("used", "")}
 
 
 def test_all_rejected(folder: Path, net: Net) -> None:

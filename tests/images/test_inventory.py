@@ -71,7 +71,7 @@ def test_rows_and_files(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     rows = {(row["modality"], row["name"], row["phase"]): row for row in listing["rows"]}
     ct = rows["CT", "", 1]
     assert (ct["shape"], ct["spacing"], ct["orientation"], ct["files"]) == ([37, 43, 3], [0.75, 0.5, 2.5], "LPS", 3)
-    assert (ct["study_instance_uid"], ct["series_instance_uid"], ct["problems"]) == ("1.2.3.13", "1.2.3.17", [])
+    assert (ct["study_instance_uid"], ct["series_instance_uid"], ct["warnings"]) == ("1.2.3.13", "1.2.3.17", [])
     mr = rows["MR", "", 1]
     assert (mr["shape"], mr["spacing"], mr["plane"], mr["series_number"]) == ([64, 64], [0.3125, 0.3125], "axial", 1)
     first, second, pair = (rows["", "dynamic.nii.gz", 1], rows["", "dynamic.nii.gz", 2], rows["", "pair.hdr", 1])

@@ -140,7 +140,7 @@ def test_check_finds_what_the_headers_hide(tmp_path: Path, capsys: pytest.Captur
     assert "4 files: 4 rejected" in capsys.readouterr().out
     text = (tmp_path / "x.json").read_text()
     (row,) = json.loads(text)["rows"]
-    assert row["status"] == "rejected" and row["problems"] and row["shape"] == [5, 6, 4]
+    assert row["status"] == "rejected" and row["reasons"] and row["shape"] == [5, 6, 4]
     assert not any(secret in text for secret in SECRETS)
 
 

@@ -12,8 +12,8 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from seqnorm_monai.images.dicom.errors import UnsupportedImageError
 from seqnorm_monai.images.dicom.header import Header
-from seqnorm_monai.images.dicom.pixels.decode import DECODE_KEYWORDS, PixelLayout
 from seqnorm_monai.images.dicom.pixels.grayscale import Rescale
+from seqnorm_monai.images.dicom.pixels.layout import DECODE_KEYWORDS, PixelLayout
 from seqnorm_monai.images.dicom.pixels.luts import LUT_KEYWORDS, read_modality
 from seqnorm_monai.images.dicom.pixels.palette import PALETTE_KEYWORDS
 

@@ -16,9 +16,9 @@ from seqnorm_monai.images.dicom.phase_attributes import (
     read_image_type,
     read_phase_values,
 )
-from seqnorm_monai.images.dicom.pixels.completeness import check_complete
-from seqnorm_monai.images.dicom.pixels.decode import PixelLayout, read_cells, readable_syntax
-from seqnorm_monai.images.dicom.pixels.pixeldata import no_pixel_data
+from seqnorm_monai.images.dicom.pixels.decode import readable_syntax
+from seqnorm_monai.images.dicom.pixels.fragments import check_complete, no_pixel_data
+from seqnorm_monai.images.dicom.pixels.layout import PixelLayout, read_pixel_layout
 from seqnorm_monai.images.dicom.plane import Excluded, Instance, Plane, ScanResult
 from seqnorm_monai.images.dicom.rule_attributes import CHARACTER_SET, RULE_KEYWORDS, rule_attributes
 from seqnorm_monai.images.dicom.silence import pydicom_silenced
@@ -135,7 +135,7 @@ def _check_size(header: Header, frames: int) -> tuple[PixelLayout, int]:
     """Refuse sizes that the file cannot hold; return the layout and the number of channels of the decoded image."""
     if header.pixel_offset is None and header.integer("Rows") is None:
         raise no_pixel_data(header)
-    layout = read_cells(header)
+    layout = read_pixel_layout(header)
     samples = header.integer("SamplesPerPixel") or 1
     if samples not in (1, 3):
         raise UnsupportedImageError(header.path, f"SamplesPerPixel is {samples}, supported are 1 and 3")

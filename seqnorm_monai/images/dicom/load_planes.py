@@ -13,8 +13,8 @@ from seqnorm_monai.images.dicom.encoding import Encoding
 from seqnorm_monai.images.dicom.errors import DicomReadError, PixelDecodeError, UnsupportedImageError
 from seqnorm_monai.images.dicom.header import Header
 from seqnorm_monai.images.dicom.pixels.colour import colour_frame_bits, decode_colour
-from seqnorm_monai.images.dicom.pixels.decode import PixelLayout, StoredValues, decode_stored_values
-from seqnorm_monai.images.dicom.pixels.fragments import read_frames
+from seqnorm_monai.images.dicom.pixels.decode import decode_stored_values
+from seqnorm_monai.images.dicom.pixels.fragments import EncodedPixels, read_frames
 from seqnorm_monai.images.dicom.pixels.grayscale import (
     LookupTable,
     Rescale,
@@ -23,9 +23,9 @@ from seqnorm_monai.images.dicom.pixels.grayscale import (
     padding_mask,
     presentation_values,
 )
+from seqnorm_monai.images.dicom.pixels.layout import PixelLayout, StoredValues
 from seqnorm_monai.images.dicom.pixels.luts import read_modality, read_padding, read_voi
 from seqnorm_monai.images.dicom.pixels.palette import apply_palette
-from seqnorm_monai.images.dicom.pixels.pixeldata import EncodedPixels
 from seqnorm_monai.images.dicom.plane import Plane
 from seqnorm_monai.images.dicom.silence import pydicom_silenced
 from seqnorm_monai.images.image_array import MODALITY_VALUES, ReadOptions

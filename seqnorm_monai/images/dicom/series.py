@@ -130,14 +130,13 @@ class _SeriesReader:
 
     def _stack_volumes(self, stack: list[Plane], number: int) -> list[Volume]:
         """The volumes of one stack, all or none. Raises GeometryError."""
-        first = len(self.volumes)
         if stack[0].position is None or stack[0].orientation is None:
-            return [self._volume(Phase(tuple(stack)), number, first)]
+            return [self._volume(Phase(tuple(stack)), number, 0)]
         if self.incomplete:
             raise GeometryError(f"one of its files cannot be used, {self.incomplete}")
         if len(stack) > 1 and stack[0].spacing is None:
             raise GeometryError("slices without PixelSpacing")
-        return [self._volume(phase, number, first + index) for index, phase in enumerate(separate_phases(stack))]
+        return [self._volume(phase, number, index) for index, phase in enumerate(separate_phases(stack))]
 
     def _volume(self, phase: Phase, number: int, index: int) -> Volume:
         planes, plane = phase.planes, phase.planes[0]
@@ -166,7 +165,7 @@ class _SeriesReader:
             affine=affine,
             spacing=spacing,
             sheared=sheared,
-            problem=phase.warning,
+            warning=phase.warning,
             files=tuple(dict.fromkeys(plane.name for plane in planes)),
             attributes=source.attributes,
             planes=planes,

@@ -24,7 +24,7 @@ class Volume:
     last axis is the frame). `shape` is (slices, rows, columns), with the channels behind for colour. `affine` maps
     (column, row, slice) to mm (LPS), None without geometry. `spacing` in mm along (column, row, slice).
     `stack` numbers the stacks of the series; the volumes of one are its phases, on one grid. `phase_value` is the value
-    named by `phase_name`, by which the phases of a series are sorted. `problem`: what is odd and no reason to refuse.
+    named by `phase_name`, by which the phases of a series are sorted. `warning`: what is odd and no reason to refuse.
     """
 
     study_instance_uid: str
@@ -42,7 +42,7 @@ class Volume:
     affine: Affine | None
     spacing: tuple[float, float, float] | None
     sheared: bool
-    problem: str
+    warning: str
     files: tuple[str, ...]
     attributes: Mapping[str, object]
     planes: tuple[Plane, ...]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
+from seqnorm_monai.images.machine_errors import raise_machine_error
 from seqnorm_monai.images.nifti.errors import NiftiReadError
 
 # NIfTI-2 has the longer header, 540 bytes; 4 more tell of extensions.
@@ -41,6 +44,11 @@ def is_nifti(path: str | os.PathLike[str]) -> bool:
     sizes = (start[:4], start[:4][::-1])
     known = has_magic(start) or (name.endswith(_SUFFIXES[2:]) and (348).to_bytes(4, "little") in sizes)
     return known or name.endswith(_SUFFIXES[:2])
+
+
+def has_nifti_name(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is named as NIfTI or as the header of a pair; nothing is opened."""
+    return Path(path).name.lower().endswith(_SUFFIXES)
 
 
 def has_magic(start: bytes) -> bool:
@@ -89,42 +97,79 @@ def check_size(path: Path, end: int) -> None:
         _check_rest(path, size - end)
 
 
-def read_range(path: Path, start: int, length: int, end: int) -> tuple[bytes | bytearray, int]:
-    """`length` bytes from `start` of a file whose voxels stop at `end`, and how many bytes are behind these.
+def read_ranges(path: Path, starts: Sequence[int], length: int, end: int) -> Iterator[bytes | bytearray]:
+    """`length` bytes from each of `starts`, in one pass over a file whose voxels stop at `end`.
 
-    Memory grows with the bytes that are there, not with `length`. A gzip file is read to its end once in a process,
-    because its checksum stands there. Raises NiftiReadError for what ends too early, is damaged, or goes on for long
-    behind the voxels.
+    `starts` ascend and the ranges do not overlap. Memory holds one of them, and grows with the bytes that are there,
+    not with `length`. A gzip file is read to its end once in a process, because its checksum stands there: the
+    iterator raises behind the last range what is wrong with the rest.
+
+    Raises NiftiReadError for what ends too early, is damaged, or goes on for long behind the voxels.
     """
+    if any(after - before < length for before, after in pairwise(starts)):
+        raise ValueError("starts must ascend by length or more")
     check_size(path, end)
     with _opened(path) as file:
         if _is_packed(file):
-            return _read_packed(path, file, start, length, end)
-        file.seek(start)
-        content = file.read(length)
-        size = os.fstat(file.fileno()).st_size
-    if len(content) < length:
-        raise _cut_off(path)
-    return content, size - end
+            yield from _packed_ranges(path, file, starts, length, end)
+            return
+        for start in starts:
+            file.seek(start)
+            content = file.read(length)
+            if len(content) < length:
+                raise _cut_off(path)
+            yield content
 
 
-def _read_packed(path: Path, file: BinaryIO, start: int, length: int, end: int) -> tuple[bytearray, int]:
-    status = os.fstat(file.fileno())
-    key = (os.path.abspath(path), status.st_size, status.st_mtime_ns)
-    content, position = bytearray(), 0
-    for piece in _unpacked(file, _PIECE):
-        content += memoryview(piece)[max(0, start - position) : max(0, start + length - position)]
+def bytes_behind(path: Path, end: int) -> int:
+    """How many bytes there are behind the voxels, which stop at `end`; a checked gzip file is not unpacked again.
+
+    Raises NiftiReadError as `read_ranges` does.
+    """
+    with _opened(path) as file:
+        if not _is_packed(file):
+            return os.fstat(file.fileno()).st_size - end
+        size = _checked.get(_identity(path, file))
+        if size is None:
+            size = sum(len(piece) for piece in _checked_pieces(path, file, end))
+    return size - end
+
+
+def _packed_ranges(path: Path, file: BinaryIO, starts: Sequence[int], length: int, end: int) -> Iterator[bytearray]:
+    is_checked = _identity(path, file) in _checked
+    wanted, content, position = deque(starts), bytearray(), 0
+    for piece in _checked_pieces(path, file, end):
+        view = memoryview(piece)
+        while wanted:
+            first, last = wanted[0] - position, wanted[0] + length - position
+            content += view[max(0, first) : max(0, last)]
+            if len(content) < length:
+                break
+            yield content
+            wanted.popleft()
+            content = bytearray()
+        if is_checked and not wanted:
+            return
         position += len(piece)
-        if position >= start + length and key in _checked:
-            break
+
+
+def _checked_pieces(path: Path, file: BinaryIO, end: int) -> Iterator[bytes]:
+    """What a gzip file unpacks to, with a note of its size once all of it was found right."""
+    identity, position = _identity(path, file), 0
+    for piece in _unpacked(file, _PIECE):
+        position += len(piece)
         _check_rest(path, position - end)
-    else:
-        if position < end:
-            raise _cut_off(path)
-        if len(_checked) >= _MAX_CHECKED:
-            _checked.clear()
-        _checked[key] = position
-    return content, _checked[key] - end
+        yield piece
+    if position < end:
+        raise _cut_off(path)
+    if len(_checked) >= _MAX_CHECKED:
+        _checked.clear()
+    _checked[identity] = position
+
+
+def _identity(path: Path, file: BinaryIO) -> tuple[str, int, int]:
+    status = os.fstat(file.fileno())
+    return os.path.abspath(path), status.st_size, status.st_mtime_ns
 
 
 def _unpacked(file: BinaryIO, piece_bytes: int) -> Iterator[bytes]:
@@ -184,4 +229,5 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
     except FileNotFoundError:
         raise NiftiReadError(path, "no such file") from None
     except OSError as error:
+        raise_machine_error(error)
         raise NiftiReadError(path, f"cannot be read ({type(error).__name__})") from None

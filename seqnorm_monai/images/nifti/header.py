@@ -9,14 +9,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from nibabel.nifti1 import Nifti1Header
-from nibabel.nifti2 import Nifti2Header
 
 from seqnorm_monai.images.nifti.byte_ranges import check_size, has_magic, read_start, voxel_file
 from seqnorm_monai.images.nifti.errors import NiftiReadError
+
+if TYPE_CHECKING:
+    from nibabel.nifti1 import Nifti1Header
 
 # datatype -> numpy type and channels
 _TYPES = {
@@ -104,6 +105,10 @@ def read_layout(path: Path) -> Layout:
 
 
 def _header(path: Path) -> Nifti1Header:
+    # imported here: most runs meet no NIfTI file, and it takes a third of a second
+    from nibabel.nifti1 import Nifti1Header
+    from nibabel.nifti2 import Nifti2Header
+
     start = read_start(path)
     if not start:
         raise NiftiReadError(path, "an empty file")

@@ -3,59 +3,65 @@
 The rule, for a file with several answers (nifti1.h, "3D IMAGE ORIENTATION AND LOCATION"): the sform where sform_code
 > 0 and the matrix can be inverted, else the qform where qform_code > 0, else the grid spacings alone (METHOD 1: nothing
 is known of the orientation, and a note says so; nibabel flips the first axis there and centres the grid). nibabel, and
-MONAI with it, goes the same way, except that MONAI takes the qform where the sform contradicts pixdim.
+MONAI with it, goes the same way, except that MONAI takes the qform where the sform contradicts pixdim, and that both
+use a singular sform and take a spacing of 0 for 1 on any axis, here on one of a single voxel only.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from nibabel.nifti1 import Nifti1Header
 
 from seqnorm_monai.images.nifti.errors import NiftiReadError
 from seqnorm_monai.images.nifti.header import Layout
+
+if TYPE_CHECKING:
+    from nibabel.nifti1 import Nifti1Header
 
 # Two affines are told apart when a corner of the image is this far from itself, as a part of the smallest spacing.
 TOLERANCE_VOXELS = 0.1
 # Below this share of the product of its columns' lengths, the determinant is that of a flat grid.
 _SINGULAR = 1e-6
+# Rounding in single precision takes the quaternion of a half turn a little above length 1.
+_ROUNDED = 1e-5
 
 
 @dataclass(frozen=True)
 class Orientation:
-    """`affine` (4, 4) float64, RAS mm; `source`: "sform", "qform" or "pixdim"; `notes` say what does not fit."""
+    """`affine` (4, 4) float64, RAS mm; `source`: "sform", "qform" or "pixdim"; `warnings` say what does not fit."""
 
     affine: npt.NDArray[np.float64]
     source: str
-    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 def read_orientation(layout: Layout) -> Orientation:
     """The affine by the rule of this module. Raises NiftiReadError where no answer is usable."""
     header = layout.fields
     sform = _sform(header) if int(header["sform_code"]) > 0 else None
-    qform = _qform(header) if int(header["qform_code"]) > 0 else None
-    notes = []
+    qform = _qform(layout) if int(header["qform_code"]) > 0 else None
+    warnings = []
     if int(header["sform_code"]) > 0 and sform is None:
-        notes.append("the sform is singular or not finite")
+        warnings.append("the sform is singular or not finite")
     if int(header["qform_code"]) > 0 and qform is None:
-        notes.append("the qform is no rotation or has no spacings")
+        warnings.append("the qform is no rotation or has no spacings")
     if sform is not None and qform is not None and not _agree(sform, qform, layout.shape):
-        notes.append("sform and qform differ: the sform is used")
+        warnings.append("sform and qform differ: the sform is used")
     source, affine = "sform", sform
     if affine is None:
         source, affine = "qform", qform
     if affine is None:
-        source, affine = "pixdim", _pixdim(header)
-        notes.append("the orientation is not stated: the axes are taken for right, front and top")
+        source, affine = "pixdim", _usable(np.diag([*_spacings(layout), 1.0]))
+        warnings.append("the orientation is not stated: the axes are taken for right, front and top")
     if affine is None:
         raise NiftiReadError(layout.path, "no usable sform, qform or pixdim: the voxels have no place")
     if layout.to_mm != 1.0:
         affine = np.diag([layout.to_mm] * 3 + [1.0]) @ affine
-        notes.append("lengths are in another unit than mm and were converted")
-    return Orientation(affine, source, tuple(notes))
+        warnings.append("lengths are in another unit than mm and were converted")
+    return Orientation(affine, source, tuple(warnings))
 
 
 def _sform(header: Nifti1Header) -> npt.NDArray[np.float64] | None:
@@ -65,35 +71,29 @@ def _sform(header: Nifti1Header) -> npt.NDArray[np.float64] | None:
     return _usable(affine)
 
 
-def _qform(header: Nifti1Header) -> npt.NDArray[np.float64] | None:
+def _qform(layout: Layout) -> npt.NDArray[np.float64] | None:
     """Rotation from the quaternion (a, b, c, d) with a >= 0, spacings, and the third axis mirrored by pixdim[0] < 0."""
-    b, c, d = (float(header[f"quatern_{name}"]) for name in "bcd")
-    square = 1.0 - (b * b + c * c + d * d)
-    # Rounding in single precision takes a half turn a little above length 1.
-    if not square > -1e-5:
+    # imported here: most runs meet no NIfTI file, and it takes a third of a second
+    from nibabel.quaternions import quat2mat
+
+    header = layout.fields
+    bcd = np.array([header[f"quatern_{name}"] for name in "bcd"], dtype=np.float64)
+    square = 1.0 - float(bcd @ bcd)
+    if not square > -_ROUNDED:
         return None
-    a = np.sqrt(max(square, 0.0))
-    if square < 1e-7:
-        length = np.sqrt(b * b + c * c + d * d)
-        a, b, c, d = 0.0, b / length, c / length, d / length
-    rotation = np.array(
-        [
-            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
-            [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
-            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
-        ]
-    )
-    spacing = np.array(header["pixdim"][1:4], dtype=np.float64)
-    if not (np.isfinite(spacing).all() and (spacing > 0).all()):
-        return None
+    a = 0.0 if square < abs(header.quaternion_threshold) else np.sqrt(square)
     affine = np.eye(4)
-    affine[:3, :3] = rotation * (spacing * [1.0, 1.0, -1.0 if header["pixdim"][0] < 0 else 1.0])
+    affine[:3, :3] = quat2mat([a, *bcd]) * _spacings(layout)
+    affine[:3, 2] *= -1.0 if header["pixdim"][0] < 0 else 1.0
     affine[:3, 3] = [header[f"qoffset_{name}"] for name in "xyz"]
     return _usable(affine)
 
 
-def _pixdim(header: Nifti1Header) -> npt.NDArray[np.float64] | None:
-    return _usable(np.diag([*np.abs(np.array(header["pixdim"][1:4], dtype=np.float64)), 1.0]))
+def _spacings(layout: Layout) -> npt.NDArray[np.float64]:
+    """pixdim[1:4] without signs, and 1 where an axis of one voxel leaves it out, as nibabel repairs a header."""
+    spacings = np.abs(np.array(layout.fields["pixdim"][1:4], dtype=np.float64))
+    spacings[(spacings == 0) & (np.array(layout.shape) == 1)] = 1.0
+    return spacings
 
 
 def _usable(affine: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] | None:

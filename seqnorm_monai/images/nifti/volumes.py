@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqnorm_monai.images.image_array import MODALITY_VALUES, ImageArray, ReadOptions
-from seqnorm_monai.images.nifti.byte_ranges import read_range
+from seqnorm_monai.images.nifti.byte_ranges import bytes_behind, read_ranges
 from seqnorm_monai.images.nifti.errors import NiftiReadError
 from seqnorm_monai.images.nifti.header import Layout, read_layout
 from seqnorm_monai.images.nifti.orientation import Orientation, read_orientation
@@ -25,7 +25,7 @@ class NiftiVolume:
 
     `shape` (x, y, z) voxels of `channels` (1; 3 RGB; 4 RGBA), `affine` (4, 4) voxel -> RAS mm, `spacing` in mm along
     the axes. `phase_index` from 0 of `num_phases`; `phase_time` in seconds where the fourth axis is one of time.
-    `notes` say what is odd about the header.
+    `warnings` say what is odd about the header.
     """
 
     path: Path
@@ -38,7 +38,7 @@ class NiftiVolume:
     num_phases: int
     phase_label: str
     phase_time: float | None
-    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
     layout: Layout
 
     @property
@@ -86,22 +86,32 @@ def read_volumes(volumes: Sequence[NiftiVolume], options: ReadOptions = MODALITY
     first = volumes[0]
     layout = first.layout
     _check_memory(layout, len(volumes))
-    phases, num_non_finite, rest = [], 0, 0
-    for volume in volumes:
-        start = layout.offset + volume.phase_index * layout.phase_bytes
-        end = layout.offset + volume.num_phases * layout.phase_bytes
-        content, rest = read_range(layout.voxels, start, layout.phase_bytes, end)
-        values, lost = decode_voxels(content, layout)
-        phases.append(values)
-        num_non_finite += lost
-    array = phases[0] if len(phases) == 1 else np.concatenate(phases)
+    end = layout.offset + first.num_phases * layout.phase_bytes
+    pixels, num_non_finite = _decode(volumes, end)
+    rest = bytes_behind(layout.voxels, end)
     return ImageArray(
         path=os.fspath(first.path),
-        pixels=array[..., 0] if first.kind == "image" else array,
+        pixels=pixels[..., 0] if first.kind == "image" else pixels,
         affine=first.affine,
         has_geometry=first.orientation_source != "pixdim",
         meta={**_meta(volumes), "num_non_finite": num_non_finite, "bytes_after_voxels": rest > 0},
     )
+
+
+def _decode(volumes: Sequence[NiftiVolume], end: int) -> tuple[npt.NDArray[np.float32], int]:
+    """(phases * channels, x, y, z), and how many values are not finite, in one pass over the file."""
+    layout = volumes[0].layout
+    places = sorted(range(len(volumes)), key=lambda place: volumes[place].phase_index)
+    starts = [layout.offset + volumes[place].phase_index * layout.phase_bytes for place in places]
+    pixels, num_non_finite = np.empty(0, np.float32), 0
+    contents = read_ranges(layout.voxels, starts, layout.phase_bytes, end)
+    # contents first: the step that finds no more of them checks the rest of the file
+    for content, place in zip(contents, places, strict=True):
+        if not pixels.size:
+            # only now: a header may claim what is not there
+            pixels = np.empty((len(volumes), layout.channels, *layout.shape), np.float32)
+        num_non_finite += decode_voxels(content, layout, pixels[place])
+    return pixels.reshape(-1, *layout.shape), num_non_finite
 
 
 def _check_memory(layout: Layout, phases: int) -> None:
@@ -134,7 +144,7 @@ def _volume(layout: Layout, orientation: Orientation, index: int) -> NiftiVolume
         num_phases=layout.phases,
         phase_label=label if time is None else f"{label}, {time:g} s",
         phase_time=time,
-        notes=orientation.notes,
+        warnings=orientation.warnings,
         layout=layout,
     )
 

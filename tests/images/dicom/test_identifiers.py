@@ -11,9 +11,9 @@ import pytest
 
 from seqnorm_monai.images.dicom.identifiers import is_uid, safe_identifier
 from seqnorm_monai.images.dicom.scan import scan_files
-from seqnorm_monai.images.dicom.volume import load_volume
 from seqnorm_monai.images.sources import SourceFile
 from tests.makers.dicom_files import ramp
+from tests.makers.reading import load_volume
 from tests.makers.series_files import Grid, check_placed, study, volumes, write_classic
 
 Make = Callable[..., Path]

@@ -9,8 +9,8 @@ import pytest
 
 from seqnorm_monai.images.dicom import UnsupportedImageError
 from seqnorm_monai.images.dicom.load_planes import gray_values
-from seqnorm_monai.images.dicom.pixels.decode import PixelLayout
 from seqnorm_monai.images.dicom.pixels.grayscale import LookupTable, Rescale, modality_values
+from seqnorm_monai.images.dicom.pixels.layout import PixelLayout
 
 PATH = Path("x.dcm")
 

@@ -240,5 +240,6 @@ def test_odd_but_readable_headers_do_not_warn(make_dicom: Make) -> None:
     data = data.replace(b"1.2.3.13", b"1.2.03.x").replace(b"\x08\0\x70\0LO\6\0XXXXX ", b"\x08\0\5\0CS\6\0ISO_XX")
     path.write_bytes(data)
     radiograph = read_radiograph(path)
-    assert radiograph.study_instance_uid == "1.2.03.x"
+    # no UID: it groups files, and may be a name
+    assert str(radiograph.study_instance_uid).startswith("not-a-uid-")
     np.testing.assert_array_equal(radiograph.pixels, ramp(12))

@@ -13,8 +13,8 @@ from pydicom.dataset import Dataset
 
 from seqnorm_monai.images.dicom.open import read_header
 from seqnorm_monai.images.dicom.sop_classes import is_projection
-from seqnorm_monai.images.dicom.volume import load_volume
 from tests.makers.dicom_files import ramp
+from tests.makers.reading import load_volume
 from tests.makers.series_files import Grid, check_placed, study, volumes, write_classic
 
 Make = Callable[..., Path]

@@ -112,11 +112,11 @@ def test_one_attribute_alone_refuses_nothing(attributes: Any, tmp_path: Path) ->
 
 def test_what_only_one_attribute_says_is_a_remark(tmp_path: Path) -> None:
     paths = write_classic(tmp_path / "a", GRID, each=lambda phase, number: {"ImagesInAcquisition": 6})
-    assert volumes(study(paths))[0].problem == "5 images, ImagesInAcquisition is 6"
+    assert volumes(study(paths))[0].warning == "5 images, ImagesInAcquisition is 6"
     phases = [{"TemporalPositionIdentifier": n, "NumberOfTemporalPositions": 3} for n in (1, 2)]
-    problems = {volume.problem for volume in volumes(study(write_classic(tmp_path / "b", GRID, phases)))}
+    problems = {volume.warning for volume in volumes(study(write_classic(tmp_path / "b", GRID, phases)))}
     assert problems == {"2 phases, NumberOfTemporalPositions is 3"}
-    assert volumes(study(write_classic(tmp_path / "c", GRID)))[0].problem == ""
+    assert volumes(study(write_classic(tmp_path / "c", GRID)))[0].warning == ""
 
 
 def test_images_in_acquisition_of_all_phases_refuses_nothing(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel
@@ -17,7 +18,7 @@ from pydicom.data import get_testdata_file
 from seqnorm_monai.data import to_metatensor
 from seqnorm_monai.images.inventory import take_inventory
 from seqnorm_monai.images.nifti import byte_ranges as files
-from seqnorm_monai.images.nifti import read_nifti
+from seqnorm_monai.images.nifti import read_nifti, read_volumes
 from seqnorm_monai.images.sources import open_sources
 from tests.makers.bundles import SHARED
 from tests.makers.nifti import SHAPE, Make, ramp, refusal
@@ -39,12 +40,12 @@ def test_checksum_of_a_phase_that_is_not_the_last(phases: Path) -> None:
             load_nifti(volume)
 
 
-def test_checksum_is_checked_once(phases: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second time, unpacking stops behind the phase; a file that changed is checked anew."""
-    sizes = []
+def count_unpacked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many bytes each pass over a gzip file unpacks, in small pieces."""
+    sizes: list[int] = []
     unpacked = files._unpacked
 
-    def counting(*arguments: object) -> object:
+    def counting(*arguments: object) -> Iterator[bytes]:
         sizes.append(0)
         for piece in unpacked(*arguments):
             sizes[-1] += len(piece)
@@ -52,6 +53,12 @@ def test_checksum_is_checked_once(phases: Path, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(files, "_unpacked", counting)
     monkeypatch.setattr(files, "_PIECE", 1000)
+    return sizes
+
+
+def test_checksum_is_checked_once(phases: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second time, unpacking stops behind the phase; a file that changed is checked anew."""
+    sizes = count_unpacked(monkeypatch)
     volumes = read_nifti(phases)
     sizes.clear()
     for index in (0, 0, 3):
@@ -63,6 +70,29 @@ def test_checksum_is_checked_once(phases: Path, monkeypatch: pytest.MonkeyPatch)
     phases.write_bytes(bytes(data) + b"\0")
     with pytest.raises(files.NiftiReadError, match="damaged"):
         load_nifti(volumes[0])
+
+
+@pytest.mark.parametrize("name", ["image.nii", "image.nii.gz"])
+def test_all_phases_in_one_pass(make_nifti: Make, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """80 volumes, in any order, cost the file once, and no more than the last one of them when read again."""
+    stored = ramp("i2", (*SHAPE, 80))
+    volumes = read_nifti(make_nifti(stored, name=name))
+    sizes = count_unpacked(monkeypatch)
+    np.testing.assert_array_equal(read_volumes(volumes).pixels, np.moveaxis(stored, -1, 0))
+    whole = 352 + stored.nbytes
+    assert sizes == ([whole] if name.endswith("gz") else [])
+    chosen = [17, 2, 31]
+    pixels = read_volumes([volumes[index] for index in chosen]).pixels
+    np.testing.assert_array_equal(pixels, np.moveaxis(stored[..., chosen], -1, 0))
+    assert sum(sizes) <= 1.5 * whole
+
+
+def test_ranges_ascend(make_nifti: Make) -> None:
+    path = make_nifti(ramp("i2"))
+    for starts in ((352, 352), (362, 352), (352, 361)):
+        with pytest.raises(ValueError, match="ascend"):
+            list(files.read_ranges(path, starts, 10, 382))
+    assert [len(content) for content in files.read_ranges(path, (352, 362), 10, 382)] == [10, 10]
 
 
 def test_last_phase_cut_off(phases: Path) -> None:
@@ -143,7 +173,7 @@ def test_all_of_a_real_set() -> None:
         tensor, image = load_nifti(volume), nibabel.load(path)
         np.testing.assert_array_equal(tensor[0].numpy(), np.asarray(image.dataobj).astype(np.float32))
         np.testing.assert_allclose(tensor.affine, image.affine, rtol=1e-6, atol=1e-6)
-        assert volume.notes == () and tensor.is_contiguous()
+        assert volume.warnings == () and tensor.is_contiguous()
 
 
 SIZE = st.integers(1, 6)

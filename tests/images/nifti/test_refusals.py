@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import re
@@ -12,7 +13,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from seqnorm_monai.images.nifti import is_nifti, read_nifti
+from seqnorm_monai.images.nifti import NiftiReadError, is_nifti, read_nifti
 from tests.makers.nifti import RNG, SHAPE, Make, header_of, ramp, refusal
 from tests.makers.reading import load_nifti
 
@@ -109,3 +110,18 @@ def test_other_files(make_nifti: Make, tmp_path: Path) -> None:
     assert not is_nifti(tmp_path / "absent")
     assert "no such file" in refusal(tmp_path / "absent.nii")
     assert "cannot be read" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(("number", "of_the_file"), [(errno.EMFILE, False), (errno.EIO, True)])
+def test_errors_of_the_machine(
+    make_nifti: Make, monkeypatch: pytest.MonkeyPatch, number: int, of_the_file: bool
+) -> None:
+    """Without a free file descriptor nothing is wrong with the file."""
+    path = make_nifti(ramp("i2"))
+
+    def failing(path: Path, mode: str) -> None:
+        raise OSError(number, "told by the test")
+
+    monkeypatch.setattr(Path, "open", failing)
+    with pytest.raises(NiftiReadError if of_the_file else OSError, match="OSError" if of_the_file else "told by"):
+        read_nifti(path)

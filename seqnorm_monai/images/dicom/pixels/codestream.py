@@ -1,21 +1,29 @@
-"""What a compressed frame says about itself, before a decoder allocates memory for it."""
+"""What a compressed frame says about its size and its colours, before a decoder allocates memory for it."""
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 _SOI, _SOC, _SIZ = b"\xff\xd8", b"\xff\x4f", b"\xff\x51"
 # End of image (ITU-T T.81 table B.1, T.87) and end of codestream (T.800 table A.1) are the same two bytes.
 _END = b"\xff\xd9"
 # Frame headers SOF0 to SOF15 without DHT, JPG and DAC, and SOF55 of JPEG-LS.
-FRAME_HEADERS = (frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}) | {0xF7}
-STANDALONE = frozenset(range(0xD0, 0xD9)) | {0x01}
+_FRAME_HEADERS = (frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}) | {0xF7}
+_STANDALONE = frozenset(range(0xD0, 0xD9)) | {0x01}
+_APP0, _APP14, _SOS = 0xE0, 0xEE, 0xDA
+_COD, _SOT = 0xFF52, 0xFF90
+_RGB_NAMES = (b"RGB", b"rgb")
 _JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
 # Writers pad the last fragment, with more than the one byte that makes it even.
-_TAIL = 64
+MAX_TAIL = 64
 # 16 numbers of 32 bits, PS3.5 annex G.5
 _RLE_HEADER = 64
+
+
+class ContradictoryColourError(Exception):
+    """The stream says two things about its colour space."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,7 @@ def has_end_marker(frame: bytes) -> bool:
 
     Both forbid these two bytes within coded data, so that a stream that was cut off does not have them near its end.
     """
-    return _END in frame[-_TAIL:]
+    return _END in frame[-MAX_TAIL:]
 
 
 def rle_problem(frame: bytes, segments: int) -> str:
@@ -71,36 +79,100 @@ def frame_info(frame: bytes) -> FrameInfo | None:
             return _jpeg_info(frame)
         codestream = raw_codestream(frame)
         if codestream.startswith(_SOC + _SIZ):
-            return _jpeg2000_info(codestream, 4)
-    except (struct.error, IndexError):
+            return _jpeg2000_info(codestream)
+    except struct.error:
         pass
     return None
 
 
+def jpeg_space(frame: bytes) -> str:
+    """ "RGB" or "YBR" for a JPEG or JPEG-LS stream of three components, "" where it says nothing.
+
+    In the order in which libjpeg believes them: a JFIF marker means YBR (ITU-T T.871 section 6.2), the last byte of
+    Adobe's APP14 marker is 0 for RGB and 1 for YBR (T.872 section 6.5.3), components may be named R, G and B.
+    Raises ContradictoryColourError for JFIF with another word of Adobe's; libjpeg would take it for YBR in silence.
+    """
+    jfif, adobe, names = _colour_words(frame)
+    if jfif and adobe == "RGB":
+        raise ContradictoryColourError
+    return "YBR" if jfif else adobe or ("RGB" if names in _RGB_NAMES else "")
+
+
+def libjpeg_takes_for_ybr(frame: bytes) -> bool:
+    """What libjpeg, and Pillow with it, thinks of a stream without a header: YBR if nothing speaks against it."""
+    jfif, adobe, names = _colour_words(frame)
+    return jfif or (adobe == "YBR" if adobe else names != _RGB_NAMES[0])
+
+
+def has_component_transform(codestream: bytes) -> bool:
+    """Whether a JPEG 2000 codestream mixed its first three components (T.800 section A.6.1), which decoders undo.
+
+    COD: Scod, then progression order (1 byte), layers (2 bytes) and the multiple component transformation.
+    """
+    for marker, segment in _jpeg2000_segments(codestream):
+        if marker == _COD and len(segment) > 4:
+            return segment[4] != 0
+    return False
+
+
 def _jpeg_info(frame: bytes) -> FrameInfo | None:
-    position = 2
-    while frame[position] == 0xFF:
-        marker = frame[position + 1]
-        if marker == 0xFF:  # fill byte, T.81 section B.1.1.2
-            position += 1
-        elif marker in STANDALONE:
-            position += 2
-        elif marker in FRAME_HEADERS:
-            precision, rows, columns, components = struct.unpack_from(">BHHB", frame, position + 4)
+    for marker, segment in _jpeg_segments(frame):
+        if marker in _FRAME_HEADERS:
+            precision, rows, columns, components = struct.unpack_from(">BHHB", segment)
             return FrameInfo(rows, columns, components, precision, marker)
-        else:
-            position += 2 + struct.unpack_from(">H", frame, position + 2)[0]
     return None
 
 
-def _jpeg2000_info(frame: bytes, position: int) -> FrameInfo | None:
-    """T.800 section A.5.1: Lsiz, Rsiz, Xsiz, Ysiz, XOsiz, YOsiz, four tile sizes, Csiz, then three bytes a component.
+def _jpeg2000_info(codestream: bytes) -> FrameInfo | None:
+    """T.800 section A.5.1: Rsiz, Xsiz, Ysiz, XOsiz, YOsiz, four tile sizes, Csiz, then three bytes a component.
 
     None too for components that differ in depth, sign or sampling: no DICOM image has them.
     """
-    _, _, width, height, left, top, *_, components, depth = struct.unpack_from(">HH8LHB", frame, position)
-    # they follow 38 bytes behind the start of Lsiz
-    kinds = frame[position + 38 :][: 3 * components]
+    # SIZ comes first
+    _, segment = next(_jpeg2000_segments(codestream), (0, b""))
+    _, width, height, left, top, *_, components, depth = struct.unpack_from(">H8LHB", segment)
+    kinds = segment[36:][: 3 * components]
     if components > 1 and (len(kinds) < 3 * components or kinds != kinds[:3] * components):
         return None
     return FrameInfo(height - top, width - left, components, (depth & 0x7F) + 1, 0)
+
+
+def _colour_words(frame: bytes) -> tuple[bool, str, bytes]:
+    """Whether there is a JFIF marker, the space that Adobe's names, and the names of the components."""
+    jfif, adobe, names = False, "", b""
+    for marker, segment in _jpeg_segments(frame):
+        if marker == _APP0 and segment.startswith(b"JFIF\0"):
+            jfif = True
+        # a shorter one does not have the byte that counts
+        elif marker == _APP14 and segment.startswith(b"Adobe") and len(segment) >= 12:
+            adobe = "YBR" if segment[11] else "RGB"
+        elif marker in _FRAME_HEADERS:
+            names = segment[6:15:3]
+    return jfif, adobe, names
+
+
+def _jpeg_segments(frame: bytes) -> Iterator[tuple[int, bytes]]:
+    """Marker and content of each segment up to the frame header (T.81 section B.1.1.4), what is there of it."""
+    position = 2
+    while position + 4 <= len(frame) and frame[position] == 0xFF:
+        marker = frame[position + 1]
+        if marker == 0xFF or marker in _STANDALONE:
+            # a fill byte, T.81 section B.1.1.2, or a marker without a segment
+            position += 1 if marker == 0xFF else 2
+            continue
+        length = struct.unpack_from(">H", frame, position + 2)[0]
+        yield marker, frame[position + 4 : position + 2 + length]
+        if marker in _FRAME_HEADERS or marker == _SOS:
+            return
+        position += 2 + length
+
+
+def _jpeg2000_segments(codestream: bytes) -> Iterator[tuple[int, bytes]]:
+    """Marker and content of each segment of the main header (T.800 section A.1), what is there of it."""
+    position = 2
+    while position + 4 <= len(codestream):
+        marker, length = struct.unpack_from(">HH", codestream, position)
+        if marker == _SOT:
+            return
+        yield marker, codestream[position + 4 : position + 2 + length]
+        position += 2 + length

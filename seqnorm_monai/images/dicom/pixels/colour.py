@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from pydicom.pixels.utils import expand_ybr422
 from pydicom.uid import UID, RLELossless
 
-from seqnorm_monai.images.dicom.errors import PixelDecodeError, UnsupportedImageError
+from seqnorm_monai.images.dicom.errors import UnsupportedImageError
 from seqnorm_monai.images.dicom.header import Header
-from seqnorm_monai.images.dicom.pixels.codestream import frame_info, has_end_marker, raw_codestream, rle_problem
+from seqnorm_monai.images.dicom.pixels.codestream import (
+    ContradictoryColourError,
+    has_component_transform,
+    jpeg_space,
+    raw_codestream,
+)
 from seqnorm_monai.images.dicom.pixels.decode import (
-    MAX_COMPRESSED_PIXELS,
-    PixelLayout,
+    check_stream,
     check_transfer_syntax,
     decode_stored_values,
     run_decoder,
 )
 from seqnorm_monai.images.dicom.pixels.decoders import HTJ2K_SYNTAXES, J2K_SYNTAXES
-from seqnorm_monai.images.dicom.pixels.pixeldata import EncodedPixels
-from seqnorm_monai.images.dicom.pixels.stream_colour import (
-    ContradictoryColourError,
-    has_component_transform,
-    jpeg_space,
-)
+from seqnorm_monai.images.dicom.pixels.fragments import EncodedPixels
+from seqnorm_monai.images.dicom.pixels.layout import PixelLayout
 
 _SPACES = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
 # Y, Cb and Cr of PS3.3 section C.7.6.3.1.2 back to R, G and B
@@ -48,7 +49,7 @@ def decode_colour(header: Header, layout: PixelLayout, encoded: EncodedPixels) -
     if layout.bits_allocated == 1:
         raise UnsupportedImageError(header.path, "colour samples of a single bit")
     if encoded.encapsulated:
-        values, space = _compressed(header, layout, encoded.data, space)
+        values, space = _compressed(header, layout, encoded, space)
     elif space in ("YBR_RCT", "YBR_ICT"):
         raise UnsupportedImageError(header.path, f"PhotometricInterpretation {space} of uncompressed pixels")
     else:
@@ -85,48 +86,23 @@ def _upsample_422(header: Header, layout: PixelLayout, encoded: EncodedPixels) -
     check_transfer_syntax(header, encoded)
     if layout.columns % 2 or (layout.bits_allocated, layout.bits_stored) != (8, 8):
         raise UnsupportedImageError(header.path, "YBR_FULL_422 with an odd number of columns or other than 8 bits")
-    pairs = np.frombuffer(encoded.data, np.uint8, layout.size * 2).reshape(layout.rows, layout.columns // 2, 4)
-    values = np.empty((layout.rows, layout.columns, 3), np.uint8)
-    values[:, 0::2, 0], values[:, 1::2, 0] = pairs[..., 0], pairs[..., 1]
-    for channel in (1, 2):
-        values[..., channel] = np.repeat(pairs[..., channel + 1], 2, axis=1)
-    return values
+    samples = expand_ybr422(encoded.data[: layout.size * 2], layout.bits_allocated)
+    return np.frombuffer(samples, np.uint8).reshape(layout.rows, layout.columns, 3)
 
 
-def _compressed(header: Header, layout: PixelLayout, frame: bytes, space: str) -> tuple[Colour, str]:
+def _compressed(header: Header, layout: PixelLayout, encoded: EncodedPixels, space: str) -> tuple[Colour, str]:
     """The samples of a compressed frame and their colour space, RGB or one of YBR."""
-    syntax = check_transfer_syntax(header, EncodedPixels(frame, "OB", True))
-    if layout.rows * layout.columns > MAX_COMPRESSED_PIXELS:
-        raise UnsupportedImageError(header.path, "more compressed pixels than are read")
-    if syntax == RLELossless:
-        if layout.size * 3 > 64 * len(frame):
-            raise PixelDecodeError(header.path, "too few compressed bytes for an image of this size")
-        if problem := rle_problem(frame, 3 * layout.bits_allocated // 8):
-            raise PixelDecodeError(header.path, f"a damaged RLE frame: {problem}")
-        if layout.bits_stored != layout.bits_allocated:
-            raise UnsupportedImageError(header.path, "RLE colour samples that do not fill their cells")
-    else:
-        frame = raw_codestream(frame)
-        _check_stream(header, layout, frame)
-        space = _stream_space(header, frame, syntax, space)
-    values = run_decoder(header, frame, layout, syntax, layout.bits_allocated, layout.bits_stored, 3)
-    return values, space
-
-
-def _check_stream(header: Header, layout: PixelLayout, frame: bytes) -> None:
-    info = frame_info(frame)
-    if info is None:
-        raise PixelDecodeError(header.path, "the compressed pixel data do not start with a JPEG or JPEG 2000 header")
-    if (info.rows, info.columns) != (layout.rows, layout.columns):
-        raise PixelDecodeError(header.path, "the compressed image has another size than its header")
-    if info.components != 3:
-        raise UnsupportedImageError(header.path, f"{info.components} component(s) under a colour header")
-    if info.precision != layout.bits_stored:
+    syntax = check_transfer_syntax(header, encoded)
+    frame = raw_codestream(encoded.data)
+    precision = check_stream(header, frame, layout, syntax, samples=3)
+    if precision != layout.bits_stored:
+        # of RLE: samples that do not fill their cells
         raise UnsupportedImageError(
-            header.path, f"compressed colours of {info.precision} bits, BitsStored is {layout.bits_stored}"
+            header.path, f"compressed colours of {precision} bits, BitsStored is {layout.bits_stored}"
         )
-    if not has_end_marker(frame):
-        raise PixelDecodeError(header.path, "the compressed pixel data are cut off: no end marker")
+    if syntax != RLELossless:
+        space = _stream_space(header, frame, syntax, space)
+    return run_decoder(header, frame, layout, syntax, precision, samples=3), space
 
 
 def _stream_space(header: Header, frame: bytes, syntax: UID, space: str) -> str:

@@ -1,8 +1,6 @@
-"""From encoded bytes to the stored values of a single-frame, single-sample image (PS3.5 section 8)."""
+"""From the encoded bytes of a frame to its stored values (PS3.5 section 8)."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +23,7 @@ from pydicom.uid import (
 
 from seqnorm_monai.images.dicom.errors import PixelDecodeError, UnsupportedImageError
 from seqnorm_monai.images.dicom.header import Header
-from seqnorm_monai.images.dicom.pixels.codestream import FrameInfo, frame_info, has_end_marker, rle_problem
+from seqnorm_monai.images.dicom.pixels.codestream import frame_info, has_end_marker, rle_problem
 from seqnorm_monai.images.dicom.pixels.decoders import (
     HTJ2K_SYNTAXES,
     J2K_SYNTAXES,
@@ -34,13 +32,12 @@ from seqnorm_monai.images.dicom.pixels.decoders import (
     decode_frame,
     has_imagecodecs,
 )
-from seqnorm_monai.images.dicom.pixels.pixeldata import EncodedPixels, no_pixel_data, read_encoded_pixels, refuse_float
-
-StoredValues = npt.NDArray[np.integer]
+from seqnorm_monai.images.dicom.pixels.fragments import EncodedPixels
+from seqnorm_monai.images.dicom.pixels.layout import PixelLayout, StoredValues
 
 # 16384 x 16384. A compressed frame of a few bytes can claim any size; no radiograph comes near this one.
-MAX_COMPRESSED_PIXELS = 2**28
-_ALLOCATED = (1, 8, 16, 32)
+_MAX_COMPRESSED_PIXELS = 2**28
+_CELLS = (8, 16, 32)
 _READ = (
     *(ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian),
     *(*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *J2K_SYNTAXES, *HTJ2K_SYNTAXES, RLELossless),
@@ -54,100 +51,12 @@ _UNKNOWN_TO_PYDICOM = {
 }
 _LOSSLESS = (JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless, HTJ2KLossless, HTJ2KLosslessRPCL)
 
-DECODE_KEYWORDS = (
-    "Rows",
-    "Columns",
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-    "NumberOfFrames",
-    "BitsAllocated",
-    "BitsStored",
-    "HighBit",
-    "PixelRepresentation",
-)
-
-
-@dataclass(frozen=True)
-class PixelLayout:
-    """The attributes of the Image Pixel module (PS3.3 section C.7.6.3) that describe the stored values."""
-
-    rows: int
-    columns: int
-    bits_allocated: int
-    bits_stored: int
-    high_bit: int
-    signed: bool
-
-    @property
-    def frame_bits(self) -> int:
-        """Of one sample for each pixel. Frames of single bits follow each other without padding."""
-        return self.rows * self.columns * self.bits_allocated
-
-    @property
-    def size(self) -> int:
-        """Bytes of the native encoding of one frame."""
-        return -(-self.frame_bits // 8)
-
-    @property
-    def stored_range(self) -> tuple[int, int]:
-        """The smallest and the largest value that can be stored."""
-        span = 1 << self.bits_stored
-        return (-span // 2, span // 2 - 1) if self.signed else (0, span - 1)
-
-
-def read_layout(header: Header) -> PixelLayout:
-    """Check that `header` describes one grayscale frame of integers, and return how it is stored.
-
-    Raises NoPixelDataError, or UnsupportedImageError that says what the image is instead.
-    """
-    if header.integer("Rows") is None and header.pixel_offset is None:
-        raise no_pixel_data(header)
-    _refuse_other_than_grayscale(header)
-    layout = read_cells(header)
-    if layout.bits_allocated == 1:
-        raise UnsupportedImageError(header.path, "BitsAllocated 1: a mask, not an image of gray values")
-    return layout
-
-
-def read_cells(header: Header) -> PixelLayout:
-    """How one sample of a frame is stored, whatever the number of frames and samples.
-
-    Raises UnsupportedImageError for missing or contradictory attributes.
-    """
-    if header.integer("BitsStored") is None:
-        # of floating-point pixels it is missing by right (PS3.3 section C.7.6.24)
-        refuse_float(header)
-    rows, columns, allocated, stored = (
-        _required(header, keyword) for keyword in ("Rows", "Columns", "BitsAllocated", "BitsStored")
-    )
-    representation = _required(header, "PixelRepresentation")
-    high_bit = header.integer("HighBit")
-    high_bit = stored - 1 if high_bit is None else high_bit
-    if not (rows and columns):
-        raise UnsupportedImageError(header.path, f"an image of {rows} rows and {columns} columns")
-    if allocated not in _ALLOCATED:
-        raise UnsupportedImageError(header.path, f"BitsAllocated {allocated}, supported are 1, 8, 16 and 32")
-    if not 1 <= stored <= allocated or not stored - 1 <= high_bit < allocated:
-        raise UnsupportedImageError(
-            header.path, f"BitsStored {stored} and HighBit {high_bit} do not fit BitsAllocated {allocated}"
-        )
-    if representation not in (0, 1):
-        raise UnsupportedImageError(header.path, f"PixelRepresentation {representation}, allowed are 0 and 1")
-    if allocated == 1 and (representation == 1 or not header.little_endian):
-        raise UnsupportedImageError(header.path, "single bits that are signed or in big endian words")
-    return PixelLayout(rows, columns, allocated, stored, high_bit, representation == 1)
-
-
-def read_stored_values(header: Header, layout: PixelLayout) -> StoredValues:
-    """Decode the image into an integer array (rows, columns); bits outside Bits Stored are dropped.
-
-    Raises PixelDecodeError when bytes are missing or damaged or no decoder is installed.
-    """
-    return decode_stored_values(header, layout, read_encoded_pixels(header, layout.size))
-
 
 def decode_stored_values(header: Header, layout: PixelLayout, encoded: EncodedPixels) -> StoredValues:
-    """The same for one frame whose bytes were already found."""
+    """Decode one frame into an integer array (rows, columns); bits outside Bits Stored are dropped.
+
+    Raises UnsupportedImageError, or PixelDecodeError when bytes are missing or damaged or no decoder is installed.
+    """
     transfer_syntax = check_transfer_syntax(header, encoded)
     if not transfer_syntax:
         return _decode_native(encoded, layout, header.little_endian)
@@ -183,26 +92,6 @@ def readable_syntax(header: Header) -> UID:
     raise UnsupportedImageError(header.path, what, "convert it to Explicit VR Little Endian")
 
 
-def _required(header: Header, keyword: str) -> int:
-    value = header.integer(keyword)
-    if value is None:
-        raise UnsupportedImageError(header.path, f"{keyword} is missing")
-    return value
-
-
-def _refuse_other_than_grayscale(header: Header) -> None:
-    frames = header.integer("NumberOfFrames")
-    if frames not in (None, 1):
-        raise UnsupportedImageError(header.path, f"a multi-frame image: NumberOfFrames is {frames}")
-    photometric = header.code("PhotometricInterpretation")
-    samples = header.integer("SamplesPerPixel")
-    if samples not in (None, 1):
-        raise UnsupportedImageError(header.path, f"a colour image: SamplesPerPixel is {samples}, {photometric}")
-    if photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        found = photometric or "missing"
-        raise UnsupportedImageError(header.path, f"not a grayscale image: PhotometricInterpretation is {found}")
-
-
 def _decode_native(encoded: EncodedPixels, layout: PixelLayout, little_endian: bool) -> StoredValues:
     data = encoded.data
     count = layout.rows * layout.columns
@@ -230,21 +119,10 @@ def _significant_bits(words: npt.NDArray[np.unsignedinteger], layout: PixelLayou
 def _decode_compressed(header: Header, frame: bytes, layout: PixelLayout, transfer_syntax: UID) -> StoredValues:
     if layout.bits_allocated == 1:
         raise UnsupportedImageError(header.path, f"single bits under the transfer syntax {transfer_syntax.name}")
-    if layout.rows * layout.columns > MAX_COMPRESSED_PIXELS:
-        raise UnsupportedImageError(
-            header.path, f"{layout.rows} x {layout.columns} compressed pixels, at most {MAX_COMPRESSED_PIXELS} are read"
-        )
+    precision = check_stream(header, frame, layout, transfer_syntax)
+    values = run_decoder(header, frame, layout, transfer_syntax, precision)
     if transfer_syntax == RLELossless:
-        # Each byte of a PackBits run yields at most 64 (PS3.5 section G.3).
-        if layout.size > 64 * len(frame):
-            raise PixelDecodeError(header.path, "too few compressed bytes for an image of this size")
-        if problem := rle_problem(frame, layout.bits_allocated // 8):
-            raise PixelDecodeError(header.path, f"a damaged RLE frame: {problem}")
-        words = run_decoder(header, frame, layout, transfer_syntax, layout.bits_allocated, layout.bits_allocated)
-        return _significant_bits(words.view(f"u{words.itemsize}"), layout)
-    info = _checked_info(header, frame, layout)
-    allocated = next(bits for bits in _ALLOCATED[1:] if info.precision <= bits)
-    values = run_decoder(header, frame, layout, transfer_syntax, allocated, info.precision)
+        return _significant_bits(values.view(f"u{values.itemsize}"), layout)
     low, high = layout.stored_range
     if values.min() < low or values.max() > high:
         if transfer_syntax in _LOSSLESS:
@@ -254,12 +132,29 @@ def _decode_compressed(header: Header, frame: bytes, layout: PixelLayout, transf
     return values
 
 
-def _checked_info(header: Header, frame: bytes, layout: PixelLayout) -> FrameInfo:
+def check_stream(header: Header, frame: bytes, layout: PixelLayout, transfer_syntax: UID, samples: int = 1) -> int:
+    """Bits per sample of a compressed frame whose size, samples and end are those that its header asks for.
+
+    Before a decoder is asked, and allocates what the stream claims. Raises PixelDecodeError or UnsupportedImageError.
+    """
+    if layout.rows * layout.columns > _MAX_COMPRESSED_PIXELS:
+        raise UnsupportedImageError(
+            header.path,
+            f"{layout.rows} x {layout.columns} compressed pixels, at most {_MAX_COMPRESSED_PIXELS} are read",
+        )
+    if transfer_syntax == RLELossless:
+        # Each byte of a PackBits run yields at most 64 (PS3.5 section G.3).
+        if layout.size * samples > 64 * len(frame):
+            raise PixelDecodeError(header.path, "too few compressed bytes for an image of this size")
+        if problem := rle_problem(frame, samples * layout.bits_allocated // 8):
+            raise PixelDecodeError(header.path, f"a damaged RLE frame: {problem}")
+        return layout.bits_allocated
     info = frame_info(frame)
     if info is None or not 1 <= info.precision <= 32:
         raise PixelDecodeError(header.path, "the compressed pixel data do not start with a JPEG or JPEG 2000 header")
-    if info.components != 1:
-        raise UnsupportedImageError(header.path, f"{info.components} colour components under a grayscale header")
+    if info.components != samples:
+        kind = "grayscale" if samples == 1 else "colour"
+        raise UnsupportedImageError(header.path, f"{info.components} colour components under a {kind} header")
     # T.81 section B.2.2: 0 lines, their number follows in a DNL segment.
     if info.columns != layout.columns or info.rows not in (layout.rows, 0):
         raise PixelDecodeError(
@@ -268,22 +163,15 @@ def _checked_info(header: Header, frame: bytes, layout: PixelLayout) -> FrameInf
         )
     if not has_end_marker(frame):
         raise PixelDecodeError(header.path, "the compressed pixel data are cut off: no end marker")
-    return info
+    return info.precision
 
 
 def run_decoder(
-    header: Header,
-    frame: bytes,
-    layout: PixelLayout,
-    transfer_syntax: UID,
-    bits_allocated: int,
-    precision: int,
-    samples: int = 1,
+    header: Header, frame: bytes, layout: PixelLayout, transfer_syntax: UID, precision: int, samples: int = 1
 ) -> StoredValues:
-    """`decode_frame`, whose failure becomes a PixelDecodeError of the file."""
-    expected = FrameFormat(
-        transfer_syntax, layout.rows, layout.columns, bits_allocated, precision, layout.signed, samples
-    )
+    """`decode_frame` into the smallest cells that hold `precision`; its failure is a PixelDecodeError of the file."""
+    bits = next(bits for bits in _CELLS if precision <= bits)
+    expected = FrameFormat(transfer_syntax, layout.rows, layout.columns, bits, precision, layout.signed, samples)
     try:
         return decode_frame(frame, expected)
     except NoDecoderError as error:

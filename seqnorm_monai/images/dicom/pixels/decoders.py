@@ -28,7 +28,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from seqnorm_monai.images.dicom.pixels.stream_colour import libjpeg_takes_for_ybr
+from seqnorm_monai.images.dicom.pixels.codestream import libjpeg_takes_for_ybr
 from seqnorm_monai.images.dicom.silence import pydicom_silenced
 
 # without those of part 2, whose transforms between components no decoder here knows
@@ -144,7 +144,11 @@ def by_pydicom(frame: bytes, expected: FrameFormat) -> Words:
 
 
 def by_pillow(frame: bytes, expected: FrameFormat) -> Words:
-    """Lossy JPEG of 8 bits with Pillow. Raises ValueError for samples of another precision."""
+    """Lossy JPEG of 8 bits with Pillow. Raises ValueError for samples of another precision.
+
+    Not through pydicom, whose plugin asks for YCbCr wherever Adobe's marker is missing; libjpeg fails to give it of
+    components that are named R, G and B (github.com/pydicom/pydicom, v3.0.2, src/pydicom/pixels/decoders/pillow.py).
+    """
     if expected.precision != 8:
         raise ValueError("samples of more than 8 bits")
     with Image.open(BytesIO(frame), formats=("JPEG",)) as image:
@@ -156,7 +160,10 @@ def by_pillow(frame: bytes, expected: FrameFormat) -> Words:
 
 
 def by_gdcm(frame: bytes, expected: FrameFormat) -> Words:
-    """With GDCM itself: pydicom does not hand it all that it decodes."""
+    """With GDCM itself, as pydicom's plugin refuses lossy JPEG of 12 bits, which GDCM decodes.
+
+    See github.com/pydicom/pydicom, v3.0.2, src/pydicom/pixels/decoders/gdcm.py: NotImplementedError for JPEG Extended.
+    """
     import gdcm
 
     fragment = gdcm.Fragment()

@@ -153,7 +153,7 @@ def check_nifti(content: bytes, volumes: Sequence[NiftiVolume], tensors: Sequenc
         one = expected[..., 0, index] if shape[2] == 1 else expected[..., index]
         np.testing.assert_array_equal(tensor.as_tensor().numpy(), one)
         assert torch.isfinite(tensor.affine).all()
-    if volumes[0].orientation_source == "sform" and len(volumes[0].notes) < 2:
+    if volumes[0].orientation_source == "sform" and len(volumes[0].warnings) < 2:
         rows = np.array(struct.unpack_from(f"{order}12f", content, 280), np.float64).reshape(3, 4)
         scale = {1: 1000.0, 3: 0.001}.get(content[123] & 7, 1.0)
         np.testing.assert_allclose(volumes[0].affine[:3], rows * scale, rtol=1e-12)

@@ -249,6 +249,18 @@ def test_lossless(
     assert worst(read_image(path), drawn) <= (0 if photometric == "RGB" else 2)
 
 
+def test_rle_of_lying_headers(tmp_path: Path) -> None:
+    """Samples that do not fill their cells, cells of another size, and pixels that these bytes hold of grey only."""
+    drawn = colours(16)
+    for attributes, reason in (
+        ({"bits": 12}, "16 bits, BitsStored is 12"),
+        ({"bits": 8}, "6 segments instead of 3"),
+        ({"bits": 16, "Rows": 512, "Columns": 400}, "too few compressed bytes"),
+    ):
+        path = write_image(tmp_path / "x.dcm", drawn.shape, [rle(drawn[0])], RLELossless, **attributes)
+        assert reason in refused(path)
+
+
 @pytest.mark.parametrize("photometric", ["RGB", "YBR_RCT"])
 @pytest.mark.parametrize("name", ["JPEG 2000", "HTJ2K"])
 def test_reversible_transform(tmp_path: Path, name: str, photometric: str) -> None:
@@ -326,7 +338,8 @@ def test_streams_of_another_shape_are_refused(tmp_path: Path, name: str) -> None
     drawn = colours()
     whole = encode(drawn[0])
     photometric = "YBR_FULL_422" if name == "baseline" else "RGB"
-    for stream, reason in ((encode(drawn[0, :-2]), "another size than its header"), (whole[:-200], "cut off")):
+    another = "the compressed image is 35 x 43, its header says 37 x 43"
+    for stream, reason in ((encode(drawn[0, :-2]), another), (whole[:-200], "cut off")):
         path = write_image(tmp_path / "x.dcm", drawn.shape, [stream], syntax, photometric=photometric)
         assert reason in refused(path)
     if name in ("JPEG-LS", "JPEG 2000"):

@@ -1,6 +1,6 @@
 """Write the JSON datalist of a folder of images from a CSV of their labels, every patient in one split.
 
-    python scripts/make_datalist.py --labels labels.csv --images DICOM_FOLDER --output datalist.json
+    python scripts/prepare_dataset.py --labels labels.csv --images DICOM_FOLDER --output datalist.json
 
 The columns of the CSV: ``image`` (path below the folder), ``patient`` (a pseudonym), and either ``labels`` (names
 joined by "|", "No Finding" or empty for none) or one column of 0 and 1 per class. A column ``split`` is used as given.
@@ -12,7 +12,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from seqnorm_monai.data.datalists import DatalistError, build_datalist, write_datalist
+from seqnorm_monai.data.datalists import DatalistError, write_datalist
+from seqnorm_monai.data.label_tables import build_datalist
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--labels", required=True, metavar="CSV")
     parser.add_argument("--images", required=True, metavar="FOLDER")
     parser.add_argument("--output", required=True, metavar="JSON")
-    parser.add_argument("--classes", nargs="+", metavar="NAME", help="default: every name found in the CSV")
+    parser.add_argument("--classes", nargs="+", metavar="NAME", help="default: every name found in the table")
     parser.add_argument(
         "--fractions", nargs=3, type=float, default=(0.7, 0.1, 0.2), metavar=("TRAINING", "VALIDATION", "TEST")
     )
