@@ -13,6 +13,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, create_workflow, verify_metadata, verify_net_in_out
 
+from seqnorm_monai import __version__
 from seqnorm_monai.networks.layers import ATTENTION_KINDS
 from tests.makers.bundles import BUNDLES, SHARED, config
 
@@ -99,6 +100,7 @@ def test_metadata_names_the_tested_versions(bundle: Path) -> None:
     assert metadata["monai_version"] == pinned["monai"]
     assert metadata["pytorch_version"] == pinned["torch"]
     assert metadata["numpy_version"] == pinned["numpy"]
+    assert metadata["required_packages_version"]["seqnorm-monai"] == __version__
     others = {name: v for name, v in metadata["required_packages_version"].items() if name != "seqnorm-monai"}
     assert others == {name: pinned[name] for name in others}
 
