@@ -10,15 +10,15 @@ run() { python -m monai.bundle run "$1" --bundle_root "$bundle" --config_file "$
 echo "2/4 training on the sample ($bundle/sample_data)"
 run training "$bundle/configs/train.json"
 echo "3/4 evaluating the best model on the test patients"
-run evaluating "['$bundle/configs/train.json','$bundle/configs/evaluate.json']"
+run evaluate "['$bundle/configs/train.json','$bundle/configs/evaluate.json']"
 echo "4/4 predicting for every file below the sample folder"
 run inference "$bundle/configs/inference.json"
 cat <<TEXT
 
 Done. Everything is below $bundle:
   models/model.pt                      the best model (by the validation patients' mean AUROC)
-  models/checkpoint.pt                 the state from which training can go on (--resume true)
   output/training/history.csv          one row per epoch; output/training/tensorboard for curves
+  output/training/checkpoint.pt        the state from which training can go on (--resume true)
   output/evaluation/metrics.json       AUROC with 95 % intervals; metrics.csv is the same as a table
   output/inference/predictions.csv     one row per image
   output/inference/rejected.csv        one row per file that is no radiograph, with the reason

@@ -21,9 +21,10 @@ class HistoryWriter:
     after them; and the scalar metrics of the `evaluator`, if it ran in that epoch, under their names.
 
     A trainer that starts at epoch k > 0 keeps the rows up to k of the file and adds to them; otherwise the file is
-    new. Where it stands among the handlers does not matter, except that it goes before a `ValidationHandler` with
-    `exec_at_start`, whose metrics then stand in the row of epoch k. The file is replaced as a whole: a kill costs at
-    most the current epoch.
+    new. It goes before a `ResumableCheckpoint`, so that a kill between the two leaves a row too many, which the resumed
+    training replaces, and none too few; and before a `ValidationHandler` with `exec_at_start`, whose metrics are then
+    in the row of epoch k. Otherwise its place among the handlers does not matter. The file is replaced as a whole: a
+    kill costs at most the current epoch.
 
     Raises `ValueError` when the file to be continued has no column `epoch`, or a metric is named like a column above.
     """

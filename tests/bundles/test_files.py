@@ -13,6 +13,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, create_workflow, verify_metadata, verify_net_in_out
 
+from seqnorm_monai import __version__
 from seqnorm_monai.networks.layers import ATTENTION_KINDS
 from tests.makers.bundles import BUNDLES, SHARED, config
 
@@ -21,7 +22,7 @@ every_bundle = pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.
 SCHEMA_SHA256 = "73121e97207ac62fe15f660233ab36ab88812e9ffb5f025874f379dca0000b0e"
 
 # what an overlay may add to its base: its own numbers, and the ids by which it is run
-NEW_IN_OVERLAYS = {"evaluate": {"split", "num_bootstrap", "confidence", "evaluating"}}
+NEW_IN_OVERLAYS = {"evaluate": {"split", "num_bootstrap", "confidence", "evaluate", "evaluating"}}
 
 
 def test_there_are_bundles() -> None:
@@ -99,6 +100,7 @@ def test_metadata_names_the_tested_versions(bundle: Path) -> None:
     assert metadata["monai_version"] == pinned["monai"]
     assert metadata["pytorch_version"] == pinned["torch"]
     assert metadata["numpy_version"] == pinned["numpy"]
+    assert metadata["required_packages_version"]["seqnorm-monai"] == __version__
     others = {name: v for name, v in metadata["required_packages_version"].items() if name != "seqnorm-monai"}
     assert others == {name: pinned[name] for name in others}
 
@@ -145,6 +147,50 @@ def parser_of(bundle: Path, name: str, **changes: object) -> ConfigParser:
     for key, value in changes.items():
         parser[key.replace("__", "#")] = value
     return parser
+
+
+@every_bundle
+@pytest.mark.parametrize("changes", [{}, {"max_epochs": 5}, {"train__trainer__max_epochs": 5}], ids=str)
+def test_learning_rate_ends_at_zero_with_the_training(bundle: Path, changes: dict[str, int]) -> None:
+    """Hosts set the trainer's number of epochs, users the one at the top."""
+    parser = parser_of(bundle, "train", cache_rate=0.0, **changes)
+    epochs = next(iter(changes.values()), config(bundle, "train")["max_epochs"])
+    iterations = epochs * len(parser.get_parsed_content("train#dataloader"))
+    assert parser.get_parsed_content("train#trainer").state.max_epochs == epochs
+    schedule = parser.get_parsed_content("lr_scheduler")
+    rates = [schedule.get_last_lr()[0]]
+    for _ in range(iterations):
+        schedule.optimizer.step()
+        schedule.step()
+        rates.append(schedule.get_last_lr()[0])
+    assert min(rates[:-1]) > 0
+    assert max(rates) == config(bundle, "train")["learning_rate"]
+    assert rates[-1] == 0
+
+
+@every_bundle
+@pytest.mark.parametrize("name", ["train", "inference"])
+def test_every_postprocessing_is_a_compose(bundle: Path, name: str) -> None:
+    """MONAI Label iterates over its transforms, and MONAI Deploy asks for them."""
+    parser = parser_of(bundle, name)
+    places = ["train#postprocessing", "validate#postprocessing"] if name == "train" else ["postprocessing"]
+    for place in places:
+        assert [type(step) for step in parser.get_parsed_content(place).transforms], place
+
+
+@every_bundle
+def test_weights_are_saved_and_loaded_without_a_wrapper(bundle: Path) -> None:
+    """A wrapper for several processes would add a prefix to the name of every weight."""
+    train = config(bundle, "train")
+    handlers = [*train["train"]["handlers"], *train["validate"]["handlers"]]
+    handlers += [*config(bundle, "evaluate")["validate#handlers"], *config(bundle, "inference")["handlers"]]
+    networks = {
+        "seqnorm_monai.handlers.ResumableCheckpoint": lambda handler: handler["objects"]["network"],
+        "seqnorm_monai.handlers.BestModelSaver": lambda handler: handler["network"],
+        "CheckpointLoader": lambda handler: handler["load_dict"]["model"],
+    }
+    found = [networks[h["_target_"]](h) for h in handlers if h["_target_"] in networks]
+    assert found == ["@network_def"] * 4
 
 
 @every_bundle

@@ -77,7 +77,7 @@ def test_fast_paths_keep_their_accuracy_with_trained_weights(trained: Path) -> N
 def test_best_model_is_plain_tensors_of_the_best_epoch(trained: Path) -> None:
     state = torch.load(trained / "models/model.pt", weights_only=True)
     assert all(isinstance(value, torch.Tensor) and value.isfinite().all() for value in state.values())
-    best = torch.load(trained / "models/checkpoint.pt", weights_only=True)["best"]
+    best = torch.load(trained / "output/training/checkpoint.pt", weights_only=True)["best"]
     history = table(trained / "output/training/history.csv")
     top = max(history, key=lambda row: float(row["val_mean_auroc"]))
     assert best["epoch"] == int(top["epoch"])
@@ -212,7 +212,8 @@ def test_every_kind_of_attention_trains_by_one_word(kind: str, tmp_path: Path) -
     command = [f"{bundle.name}/{word}" if word.startswith("configs/") else word for word in command]
     run_command([*command, "--bundle_root", bundle.name], tmp_path)
     assert len(table(bundle / "output/training/history.csv")) == 2
-    assert (bundle / "models/model.pt").is_file()
+    # hosts offer every .pt file there as weights of the network
+    assert [path.name for path in (bundle / "models").rglob("*.pt")] == ["model.pt"]
 
 
 def test_training_goes_on_after_sigkill(tmp_path: Path) -> None:
@@ -233,20 +234,39 @@ def test_training_goes_on_after_sigkill(tmp_path: Path) -> None:
             time.sleep(0.05)
         process.send_signal(signal.SIGKILL)
         process.wait()
-    reached = torch.load(bundle / "models/checkpoint.pt", weights_only=True)
+    reached = torch.load(bundle / "output/training/checkpoint.pt", weights_only=True)
     done = reached["trainer"]["iteration"] // reached["trainer"]["epoch_length"]
     before = table(history)[:done]
     output = run_command(bundle_command("training", "train", max_epochs=done + 2, resume=True, **SMALL), bundle)
-    assert re.search(rf"Resumed from models/checkpoint\.pt after epoch {done}\b", output)
+    assert re.search(rf"Resumed from output/training/checkpoint\.pt after epoch {done}\b", output)
     after = table(history)
     assert [int(row["epoch"]) for row in after] == list(range(1, done + 3))
     assert after[:done] == before
 
 
+def test_resumed_training_ends_where_an_unbroken_one_ends(tmp_path: Path) -> None:
+    """Weights, optimizer and schedule, bit for bit; the length of the schedule is the same for all three."""
+
+    def train(bundle: Path, max_epochs: int, **options: object) -> dict[str, torch.Tensor]:
+        options |= {"max_epochs": max_epochs, "lr_scheduler__t_total": 24, **SMALL}
+        run_command(bundle_command("training", "train", **options), bundle)
+        return torch.load(bundle / "output/training/checkpoint.pt", weights_only=True)
+
+    whole = train(copy_bundle(CHEST, tmp_path / "whole"), 3)
+    parts = copy_bundle(CHEST, tmp_path / "parts")
+    train(parts, 2)
+    resumed = train(parts, 3, resume=True)
+    assert resumed["lr_scheduler"]["last_epoch"] == whole["lr_scheduler"]["last_epoch"] == 24
+    for name, value in whole["network"].items():
+        assert torch.equal(resumed["network"][name], value), name
+    for number, state in whole["optimizer"]["state"].items():
+        assert torch.equal(resumed["optimizer"]["state"][number]["exp_avg_sq"], state["exp_avg_sq"])
+
+
 def test_resume_without_a_checkpoint_says_so(tmp_path: Path) -> None:
     bundle = copy_bundle(CHEST, tmp_path)
     output = run_command(bundle_command("training", "train", resume=True, **SMALL), bundle, code=1)
-    assert "models/checkpoint.pt: there is no checkpoint to resume from" in output
+    assert "output/training/checkpoint.pt: there is no checkpoint to resume from" in output
 
 
 def test_training_refuses_a_patient_in_two_splits_by_name(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Make the sample data of the chest radiograph bundle: real radiographs of NIH ChestX-ray14 wrapped as DICOM files.
 
-    python scripts/make_chest_sample.py --source cxr_nih --output bundles/chest_radiograph_classification/sample_data
+    python scripts/samples/make_chest_sample.py --source cxr_nih --output SAMPLE_DATA_OF_THE_BUNDLE
 
 The source is a folder with 512x512 grayscale JPEG files and a ``manifest.csv`` with the columns ``image, label, group,
 findings, view, sex, age`` (``group`` is the patient). Images are drawn at random, as many of either label. Most files
@@ -110,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     datalist = build_datalist(arguments.output / "labels.csv", images, fractions=FRACTIONS, seed=arguments.seed)
     write_datalist(keep_classes(datalist, classes), arguments.output / "datalist.json")
     provenance = {
-        "script": "scripts/make_chest_sample.py",
+        "script": "scripts/samples/make_chest_sample.py",
         "source": "NIH ChestX-ray14, see docs/data_license.txt",
         "seed": arguments.seed,
         "classes": {name: positives[name] for name in classes},
