@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from seqnorm_monai.attention.functional import TokenStatistics
 from seqnorm_monai.attention.layer_map import LayerMap, StatisticsSum, layer_map
-from seqnorm_monai.images.slides.regions import RegionImage, open_image
+from seqnorm_monai.images.slides.regions import RegionImage, opened
 from seqnorm_monai.networks.vit import SeqNormViT
 from seqnorm_monai.streaming.resume import Progress, fingerprint
 from seqnorm_monai.streaming.tiles import Prepare, read_tile, tiles
@@ -142,7 +142,8 @@ def stream_forward(
     Args:
         network: with the attention ``seqnorm``; on a GPU too, while the tokens wait in memory or on disk.
         image: array, memory map, ``.npy`` or tiled TIFF file, or any object with ``shape`` and ``read``; see
-            :mod:`seqnorm_monai.images.slides.regions`. Each size is a multiple of the patch.
+            :mod:`seqnorm_monai.images.slides.regions`. Each size is a multiple of the patch. A file is closed at the
+            end; an object stays as it is.
         chunk_tokens: tokens that are computed at a time; results do not depend on it.
         prepare: makes network input of a tile (1, channels, \\*size) of raw pixels, each pixel by itself.
         store: folder for the tokens; they stay in memory if None.
@@ -163,8 +164,8 @@ def stream_forward(
         raise ValueError("resume needs a store: a folder in which the tokens survive")
     folder = None if store is None else Path(store)
     like, last = network.cls_token, len(network.blocks) - 1
-    with tqdm(unit="token", unit_scale=True, disable=not progress) as bar:
-        stream = Stream(network, open_image(image), prepare, chunk_tokens, bar)
+    with opened(image) as region, tqdm(unit="token", unit_scale=True, disable=not progress) as bar:
+        stream = Stream(network, region, prepare, chunk_tokens, bar)
         bar.reset(passes(network, stream.tokens))
         saved = Progress(folder, fingerprint(network, stream.image, prepare)) if resume else None
         layer, statistics = saved.load() if saved else (-1, None)

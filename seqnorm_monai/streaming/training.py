@@ -26,7 +26,7 @@ from tqdm import tqdm
 from seqnorm_monai.attention.functional import TokenStatistics, apply_affine_map
 from seqnorm_monai.attention.layer_map import LayerMap, layer_map
 from seqnorm_monai.attention.modules import SequenceNormAttention
-from seqnorm_monai.images.slides.regions import open_image
+from seqnorm_monai.images.slides.regions import opened
 from seqnorm_monai.streaming.forward import CHUNK_TOKENS, Stream
 from seqnorm_monai.streaming.tiles import Prepare
 from seqnorm_monai.streaming.token_store import TokenStore, TokenStores
@@ -224,8 +224,8 @@ def stream_backward(
     like, layers = network.cls_token, len(network.blocks)
     shape = {"hidden_size": like.shape[2], "dtype": like.dtype}
     folder = None if store is None else Path(store)
-    with tqdm(unit="token", unit_scale=True, disable=not progress) as bar:
-        stream = Stream(network, open_image(image), prepare, chunk_tokens, bar)
+    with opened(image) as region, tqdm(unit="token", unit_scale=True, disable=not progress) as bar:
+        stream = Stream(network, region, prepare, chunk_tokens, bar)
         bar.reset(2 * layers * stream.tokens)
         with (
             TokenStores(folder, tokens=stream.tokens, slots=layers, **shape) as inputs,

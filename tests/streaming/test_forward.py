@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from seqnorm_monai.attention import layer_map
-from seqnorm_monai.images.slides.regions import CroppedImage, open_image
+from seqnorm_monai.images.slides.regions import CroppedImage
 from seqnorm_monai.networks.positions import create_positions
 from seqnorm_monai.streaming import forward as streaming
 from seqnorm_monai.streaming import tokenwise
@@ -226,37 +226,6 @@ def test_every_kind_of_image(tmp_path: Path) -> None:
     assert max(regions) <= 47 * 4 * 8
     larger = np.pad(pixels, ((0, 3), (0, 7), (0, 0)))
     assert_close(quiet(net, CroppedImage(larger, (4, 8)), chunk_tokens=47, prepare=prepare), expected, 1e-5)
-
-
-def test_pages_of_a_private_map_are_kept(tmp_path: Path) -> None:
-    """To give them back would lose what was written to them."""
-    np.save(tmp_path / "image.npy", np.zeros((8, 8), np.uint8))
-    private = np.load(tmp_path / "image.npy", mmap_mode="c")
-    private[:] = 7
-    image = open_image(private)
-    assert (image.read(0, 0, 4, 4) == 7).all() and (image.read(0, 0, 8, 8) == 7).all()
-
-
-@pytest.mark.parametrize("channels", [(), (3,)])
-def test_tiled_tiff(tmp_path: Path, channels: tuple[int, ...]) -> None:
-    tifffile = pytest.importorskip("tifffile")
-    pixels = np.random.default_rng(3).integers(0, 256, (83, 101, *channels), dtype=np.uint8)
-    photometric = "rgb" if channels else "minisblack"
-    tifffile.imwrite(tmp_path / "slide.tif", pixels, tile=(32, 16), photometric=photometric, compression="zlib")
-    image = open_image(tmp_path / "slide.tif")
-    assert image.shape == pixels.shape
-    for row, column, height, width in ((0, 0, 83, 101), (31, 15, 2, 2), (70, 90, 13, 11), (5, 3, 1, 64)):
-        expected = pixels[row : row + height, column : column + width]
-        assert np.array_equal(image.read(row, column, height, width), expected)
-    image.close()
-    tifffile.imwrite(tmp_path / "strips.tif", pixels, photometric=photometric)
-    with pytest.raises(ValueError, match="must be tiled"):
-        open_image(tmp_path / "strips.tif")
-
-
-def test_tiff_without_tifffile_names_the_install_line() -> None:
-    with mock.patch.dict(sys.modules, {"tifffile": None}), pytest.raises(ImportError, match=r"seqnorm-monai\[slides\]"):
-        open_image("slide.tiff")
 
 
 def test_refusals(tmp_path: Path) -> None:

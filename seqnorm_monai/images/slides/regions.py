@@ -3,6 +3,8 @@
 An image is any object with ``shape`` and ``read``: ``shape`` holds the spatial sizes in pixels, and the number of
 channels last if there are any; ``read(row, column, height, width)`` returns that region as an array of the same
 layout. A volume has three offsets and three sizes. Channels last is how image files and slides keep them.
+
+The images of this module hold a file open, so they are context managers and have ``close``.
 """
 
 from __future__ import annotations
@@ -10,8 +12,11 @@ from __future__ import annotations
 import math
 import mmap
 import os
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -20,6 +25,7 @@ if TYPE_CHECKING:
     from tifffile import TiffPage
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".svs", ".ndpi")
+CLOSED = "the image is closed: read it inside its with block, or open it again"
 
 
 class RegionImage(Protocol):
@@ -31,7 +37,24 @@ class RegionImage(Protocol):
         """The region as an array: one offset for each spatial axis, then one size for each, in pixels."""
 
 
-class ArrayImage:
+class ClosableImage(AbstractContextManager["ClosableImage"]):
+    """An image of this module: it closes with its block."""
+
+    shape: tuple[int, ...]
+
+    @abstractmethod
+    def read(self, *region: int) -> np.ndarray:
+        """As :class:`RegionImage` has it."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the file; nothing can be read afterwards. A second call does nothing."""
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+class ArrayImage(ClosableImage):
     """A numpy array or memory map, (\\*size) or (\\*size, channels).
 
     Where channels come first, ``np.moveaxis(array, 0, -1)`` is a view that has them last.
@@ -41,20 +64,27 @@ class ArrayImage:
     """
 
     def __init__(self, array: np.ndarray) -> None:
-        self.array = array
+        self.array: np.ndarray | None = array
         self.shape = tuple(array.shape)
 
     def read(self, *region: int) -> np.ndarray:
+        if self.array is None:
+            raise ValueError(CLOSED)
         axes = len(region) // 2
         pixels = np.array(self.array[tuple(slice(o, o + n) for o, n in zip(region[:axes], region[axes:]))])
-        self._release()
+        _release(self.array)
         return pixels
 
-    def _release(self) -> None:
-        """A mapped page counts as this process's memory until it is given back; a private copy would be lost."""
-        mapping = getattr(self.array, "_mmap", None)
-        if mapping is not None and self.array.mode in ("r", "r+") and hasattr(mmap, "MADV_DONTNEED"):
-            mapping.madvise(mmap.MADV_DONTNEED)
+    def close(self) -> None:
+        """Let go of the array: a mapped file closes with its last reference, an array of the caller stays whole."""
+        self.array = None
+
+
+def _release(array: np.ndarray) -> None:
+    """A mapped page counts as this process's memory until it is given back; a private copy would be lost."""
+    mapping = getattr(array, "_mmap", None)
+    if mapping is not None and array.mode in ("r", "r+") and hasattr(mmap, "MADV_DONTNEED"):
+        mapping.madvise(mmap.MADV_DONTNEED)
 
 
 def _tifffile() -> ModuleType:
@@ -65,7 +95,7 @@ def _tifffile() -> ModuleType:
     return tifffile
 
 
-class TiffImage:
+class TiffImage(ClosableImage):
     """A tiled TIFF file (slides too), of which a region decodes the tiles that it touches.
 
     Args:
@@ -81,7 +111,7 @@ class TiffImage:
         self._file = _tifffile().TiffFile(path)
         try:
             self._page = self._tiled_page(path, level)
-        except ValueError:
+        except BaseException:
             self._file.close()
             raise
         self.shape = tuple(self._page.shape)
@@ -99,7 +129,6 @@ class TiffImage:
         return page
 
     def close(self) -> None:
-        """Close the file; nothing can be read afterwards."""
         self._file.close()
 
     def _tile(self, row: int, column: int) -> np.ndarray | None:
@@ -116,6 +145,8 @@ class TiffImage:
         return tile if len(self.shape) == 3 else tile[..., 0]
 
     def read(self, *region: int) -> np.ndarray:
+        if self._file.filehandle.closed:
+            raise ValueError(CLOSED)
         row, column, height, width = region
         length, across = self._page.tilelength, self._page.tilewidth
         pixels = np.zeros((height, width, *self.shape[2:]), dtype=self._page.dtype)
@@ -132,25 +163,36 @@ class TiffImage:
         return pixels
 
 
-class CroppedImage:
+class CroppedImage(ClosableImage):
     """The first pixels of another image along each spatial axis, as many as make whole patches.
 
     Args:
-        image: as :func:`open_image` takes it.
+        image: as :func:`open_image` takes it. A file that is opened here closes with this image; an object stays open.
         patch_size: pixels of a patch along each spatial axis.
     """
 
     def __init__(self, image: object, patch_size: tuple[int, ...]) -> None:
         self.image = open_image(image)
-        spatial = [n // p * p for n, p in zip(self.image.shape, patch_size)]
-        self.shape = (*spatial, *self.image.shape[len(patch_size) :])
+        self._opened_here = self.image is not image
+        try:
+            spatial = [n // p * p for n, p in zip(self.image.shape, patch_size)]
+            self.shape = (*spatial, *self.image.shape[len(patch_size) :])
+        except BaseException:
+            self.close()
+            raise
 
     def read(self, *region: int) -> np.ndarray:
         return self.image.read(*region)
 
+    def close(self) -> None:
+        if self._opened_here:
+            self.image.close()
+
 
 def open_image(image: object) -> RegionImage:
     """An array, a ``.npy`` file, a tiled TIFF file or an object with ``shape`` and ``read``, as the last of these.
+
+    What comes from an array or a file is a :class:`ClosableImage`; an object is returned as it is.
 
     Raises:
         TypeError: for anything else.
@@ -168,3 +210,14 @@ def open_image(image: object) -> RegionImage:
     if hasattr(image, "shape") and callable(getattr(image, "read", None)):
         return image
     raise TypeError(f"image must be a numpy array, a path or an object with shape and read, got {type(image).__name__}")
+
+
+@contextmanager
+def opened(image: object) -> Iterator[RegionImage]:
+    """:func:`open_image` for the length of a block: it closes what it opened, and leaves the caller's object open."""
+    region = open_image(image)
+    try:
+        yield region
+    finally:
+        if region is not image:
+            region.close()
