@@ -10,7 +10,7 @@ import csv
 import sys
 from collections.abc import Sequence
 
-from seqnorm_monai.benchmarking.figure import MissingMatplotlibError, draw_scaling, read_rows
+from seqnorm_monai.benchmarking.figure import draw_scaling, read_rows
 from seqnorm_monai.benchmarking.runs import OURS
 from seqnorm_monai.benchmarking.summary import markdown_table
 from seqnorm_monai.networks.vit import VARIANTS
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         figure = draw_scaling(read_rows(arguments.csv, variant=arguments.variant))
-    except (ValueError, MissingMatplotlibError) as error:
+    except (ValueError, ImportError) as error:
         print(error, file=sys.stderr)
         return 1
     figure.savefig(arguments.output)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqnorm_monai.benchmarking.runs import Row
+from seqnorm_monai.optional import require
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,22 +32,14 @@ PANELS = (
 )
 
 
-class MissingMatplotlibError(RuntimeError):
-    """matplotlib is not installed."""
-
-
 def new_figure() -> Figure:
     """An empty figure that needs no screen.
 
     Raises:
-        MissingMatplotlibError: if matplotlib is not installed; the message says how to install it.
+        ImportError: if matplotlib is not installed; the message says how to install it.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingMatplotlibError("drawing needs matplotlib: pip install 'matplotlib>=3.8'") from error
     # 8.4 inches at 150 dots are 1,260 pixels, shown at two thirds in a README
-    return Figure(figsize=(8.4, 6.6), dpi=150, layout="constrained")
+    return require("matplotlib.figure", "benchmark").Figure(figsize=(8.4, 6.6), dpi=150, layout="constrained")
 
 
 def read_rows(path: str | Path, *, variant: str) -> list[Row]:

@@ -16,6 +16,7 @@ from monai.transforms import LoadImage, LoadImaged, MapTransform
 
 from seqnorm_monai.benchmarking.timing import interleave, paired_ratio, seconds_of, summarise
 from seqnorm_monai.data.caching import CachedDataset
+from seqnorm_monai.optional import require
 
 OURS = "ours"
 READERS = ("ITKReader", "PydicomReader")
@@ -44,7 +45,12 @@ class ReadingCase:
 
 
 def measure(case: ReadingCase, *, repeats: int) -> list[Row]:
-    """Rows for our transform, MONAI's readers and the epochs of a cached data set; ratios are medians of the rounds."""
+    """Rows for our transform, MONAI's readers and the epochs of a cached data set; ratios are medians of the rounds.
+
+    Raises:
+        ImportError: if itk is not installed; the message says how to install it.
+    """
+    require("itk", "benchmark")
     with _quiet():
         return _measure(case, repeats)
 

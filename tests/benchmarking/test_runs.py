@@ -24,7 +24,7 @@ from seqnorm_monai.benchmarking.cases import (
 )
 from seqnorm_monai.benchmarking.complexity import FORMS
 from seqnorm_monai.benchmarking.environment import describe_environment
-from seqnorm_monai.benchmarking.figure import MissingMatplotlibError, curve, draw_scaling, read_rows
+from seqnorm_monai.benchmarking.figure import curve, draw_scaling, read_rows
 from seqnorm_monai.benchmarking.peers import PEERS
 from seqnorm_monai.benchmarking.runs import COLUMNS, RunSettings
 from seqnorm_monai.networks.mlp import MLP
@@ -278,8 +278,8 @@ def test_figure_draws_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None
     time, _, space, _ = draw_scaling(rows).axes
     assert [line.get_ydata().tolist() for line in time.lines] == [[0.5]]
     assert [line.get_ydata().tolist() for line in space.lines] == [[1.0], [1.0]]
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(MissingMatplotlibError, match="pip install"):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match="pip install"):
         draw_scaling(rows)
 
 

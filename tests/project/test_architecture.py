@@ -25,13 +25,14 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "": ("version",),
     "version": (),
     "atomic_files": (),
+    "optional": (),
     "attention": (),
     "networks": ("attention",),
     "streaming": ("attention", "networks", "images.slides.regions", "atomic_files"),
     "evaluation": ("atomic_files",),
     "data": ("images", "atomic_files", "optional", "version"),
     "handlers": ("data", "evaluation", "images.records", "atomic_files"),
-    "benchmarking": ("attention", "networks", "streaming", "data", "images", "atomic_files", "version"),
+    "benchmarking": ("attention", "networks", "streaming", "data", "images", "atomic_files", "optional", "version"),
     # the formats do not know each other
     "images.errors": (),
     "images.machine_errors": (),
@@ -40,9 +41,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "images.rules": (),
     "images.unpacked": (),
     "images.folders": ("images.machine_errors",),
-    "images.dicom": (*GROUND, "atomic_files"),
+    "images.dicom": (*GROUND, "atomic_files", "optional"),
     "images.nifti": GROUND,
-    "images.slides": (),
+    "images.slides": ("optional",),
     "images.archives": (*GROUND, "images.dicom.errors"),
     "images.sources": (*GROUND, "images.archives", "images.dicom", "images.folders", "images.unpacked"),
     "images.rows": (*GROUND, "images.dicom", "images.nifti"),
@@ -183,6 +184,19 @@ def test_public_names_exist() -> None:
             assert getattr(package, name) is not None
         with pytest.raises(AttributeError, match="no attribute 'absent'"):
             package.absent  # noqa: B018
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_optional_packages_are_imported_in_one_place(path: Path) -> None:
+    """By seqnorm_monai.optional, which says how to install them."""
+    for node in nodes_of(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names = {node.module.partition(".")[0]}
+        else:
+            continue
+        assert not names & {"tifffile", "imagecodecs", "matplotlib", "itk", "onnx", "onnxscript", "jsonschema"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))

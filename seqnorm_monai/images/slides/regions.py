@@ -16,10 +16,12 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+
+from seqnorm_monai.optional import require
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
@@ -87,14 +89,6 @@ def _release(array: np.ndarray) -> None:
         mapping.madvise(mmap.MADV_DONTNEED)
 
 
-def _tifffile() -> ModuleType:
-    try:
-        import tifffile
-    except ImportError as error:
-        raise ImportError("reading TIFF files needs tifffile: pip install 'seqnorm-monai[slides]'") from error
-    return tifffile
-
-
 class TiffImage(ClosableImage):
     """A tiled TIFF file (slides too), of which a region decodes the tiles that it touches.
 
@@ -108,7 +102,7 @@ class TiffImage(ClosableImage):
     """
 
     def __init__(self, path: str | os.PathLike[str], *, level: int = 0) -> None:
-        self._file = _tifffile().TiffFile(path)
+        self._file = require("tifffile", "slides").TiffFile(path)
         try:
             self._page = self._tiled_page(path, level)
         except BaseException:

@@ -45,11 +45,6 @@ def test_tiled_tiff(tmp_path: Path, channels: tuple[int, ...]) -> None:
         open_image(tmp_path / "strips.tif")
 
 
-def test_tiff_without_tifffile_names_the_install_line() -> None:
-    with mock.patch.dict(sys.modules, {"tifffile": None}), pytest.raises(ImportError, match=r"seqnorm-monai\[slides\]"):
-        open_image("slide.tiff")
-
-
 @contextmanager
 def no_descriptor_left() -> Iterator[None]:
     """No file stays open past the block, and none was left to the garbage collector, which would warn."""

@@ -30,6 +30,7 @@ from pydicom.uid import (
 
 from seqnorm_monai.images.dicom.pixels.codestream import libjpeg_takes_for_ybr
 from seqnorm_monai.images.dicom.silence import pydicom_silenced
+from seqnorm_monai.optional import require
 
 # without those of part 2, whose transforms between components no decoder here knows
 J2K_SYNTAXES = (JPEG2000Lossless, JPEG2000)
@@ -192,10 +193,9 @@ def by_gdcm(frame: bytes, expected: FrameFormat) -> Words:
 def by_imagecodecs(frame: bytes, expected: FrameFormat) -> Words:
     """With imagecodecs, an optional package, whose libjpeg, CharLS and OpenJPEG are built apart from the others.
 
-    Raises ValueError for samples of another precision than the stream announced.
+    Raises ImportError without it, and ValueError for samples of another precision than the stream announced.
     """
-    import imagecodecs
-
+    imagecodecs = require("imagecodecs", "decoders")
     if expected.syntax in JPEGTransferSyntaxes:
         # the same space twice: the components as they are, not converted
         space = None if expected.samples == 1 else "YCBCR"
