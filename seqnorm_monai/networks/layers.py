@@ -1,5 +1,4 @@
-"""Transformer block and patch embedding; the kinds of attention, from :mod:`seqnorm_monai.attention.modules`, beside
-them.
+"""Transformer block and patch embedding.
 
 Shapes: batch B, tokens N, hidden C. All modules here can be scripted, traced and exported.
 """
@@ -14,27 +13,8 @@ from torch import Tensor, nn
 
 from seqnorm_monai.attention.functional import in_eager_mode
 from seqnorm_monai.attention.layer_map import layer_map, merged_statistics
-from seqnorm_monai.attention.modules import (
-    ATTENTION_KINDS,
-    ATTENTION_PATHS,
-    SequenceNormAttention,
-    SimAAttention,
-    SoftmaxAttention,
-    create_attention,
-)
+from seqnorm_monai.attention.modules import SequenceNormAttention, create_attention
 from seqnorm_monai.networks.mlp import MLP, chunk_rows
-
-__all__ = [
-    "ATTENTION_KINDS",
-    "ATTENTION_PATHS",
-    "LAYER_NORM_EPS",
-    "PatchEmbedding",
-    "SequenceNormAttention",
-    "SimAAttention",
-    "SoftmaxAttention",
-    "TransformerBlock",
-    "create_attention",
-]
 
 LAYER_NORM_EPS = 1e-6  # the ViT's number (Dosovitskiy et al., arXiv 2010.11929, reference code)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from inspect import signature
 
 import torch
 from monai.utils import ensure_tuple_rep
@@ -192,36 +193,31 @@ def create_network(
     img_size: int | Sequence[int],
     patch_size: int | Sequence[int],
     num_classes: int,
-    spatial_dims: int = 2,
-    attention: str = "seqnorm",
-    attention_path: str = "auto",
-    pos_embed: str = "sincos",
-    dropout_rate: float = 0.0,
-    drop_path_rate: float = 0.0,
-    recompute_gelu: bool = False,
+    **options: str | float,
 ) -> SeqNormViT:
-    """A :class:`SeqNormViT` of a named size: ``tiny``, ``small`` or ``base`` (see :data:`VARIANTS`).
+    """A :class:`SeqNormViT` of a named size.
+
+    Args:
+        variant: ``tiny``, ``small`` or ``base`` (:data:`VARIANTS`): it sets ``hidden_size``, ``mlp_dim``,
+            ``num_layers`` and ``num_heads``.
+        in_channels, img_size, patch_size, num_classes: as in :class:`SeqNormViT`.
+        options: any other argument of :class:`SeqNormViT`, such as ``spatial_dims=3`` or ``attention="softmax"``.
 
     Raises:
+        TypeError: for an option that :class:`SeqNormViT` does not have, or that the variant sets.
         ValueError: for another name, and as :class:`SeqNormViT` does.
     """
     if variant not in VARIANTS:
         raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got {variant!r}")
-    size = VARIANTS[variant]
-    return SeqNormViT(
-        in_channels,
-        img_size,
-        patch_size,
-        num_classes,
-        spatial_dims=spatial_dims,
-        hidden_size=size.hidden_size,
-        mlp_dim=size.mlp_dim,
-        num_layers=size.num_layers,
-        num_heads=size.num_heads,
-        attention=attention,
-        attention_path=attention_path,
-        pos_embed=pos_embed,
-        dropout_rate=dropout_rate,
-        drop_path_rate=drop_path_rate,
-        recompute_gelu=recompute_gelu,
-    )
+    sizes = asdict(VARIANTS[variant])
+    _check_options(options, sizes)
+    return SeqNormViT(in_channels, img_size, patch_size, num_classes, **sizes, **options)
+
+
+def _check_options(options: dict[str, str | float], sizes: dict[str, int]) -> None:
+    for name in options:
+        if name in sizes:
+            raise TypeError(f"create_network got {name}, which the variant sets: name all sizes to SeqNormViT instead")
+        allowed = [argument for argument in signature(SeqNormViT).parameters if argument not in sizes]
+        if name not in allowed:
+            raise TypeError(f"create_network got an unknown argument {name!r}; it takes variant, {', '.join(allowed)}")

@@ -20,13 +20,14 @@ from seqnorm_monai.attention.functional import (
     merge_statistics,
     token_statistics,
 )
+from seqnorm_monai.attention.modules import SequenceNormAttention
 from seqnorm_monai.attention.paths import (
     covariance_attention,
     literal_attention,
     prefers_covariance,
     projected_attention,
 )
-from seqnorm_monai.networks.layers import SequenceNormAttention, TransformerBlock
+from seqnorm_monai.networks.layers import TransformerBlock
 from tests.makers.compare import assert_close, relative_error
 
 BATCH, COUNT, HIDDEN, HEADS, EPS = 3, 101, 35, 5, 1e-5

@@ -9,13 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from seqnorm_monai.attention import reference
-from seqnorm_monai.networks.layers import (
-    ATTENTION_PATHS,
-    SequenceNormAttention,
-    SimAAttention,
-    TransformerBlock,
-    create_attention,
-)
+from seqnorm_monai.attention.modules import ATTENTION_PATHS, SequenceNormAttention, SimAAttention, create_attention
+from seqnorm_monai.networks.layers import TransformerBlock
 from tests.makers.compare import assert_close, relative_error
 
 BATCH, HIDDEN, HEADS = 3, 35, 5

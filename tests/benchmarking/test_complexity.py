@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
+from seqnorm_monai.attention.modules import create_attention
 from seqnorm_monai.benchmarking import complexity
 from seqnorm_monai.benchmarking.complexity import FORMS, NetworkSize
 from seqnorm_monai.benchmarking.peers import PEERS
 from seqnorm_monai.networks import mlp
-from seqnorm_monai.networks.layers import create_attention
 from seqnorm_monai.networks.vit import SeqNormViT
 
 HIDDEN, HEADS, MLP, LAYERS, CLASSES = 35, 5, 41, 3, 7

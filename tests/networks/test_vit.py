@@ -8,10 +8,11 @@ import itertools
 
 import pytest
 import torch
+from monai.bundle import ConfigParser
 from monai.data import MetaTensor, decollate_batch, list_data_collate
 from torch import Tensor, nn
 
-from seqnorm_monai.networks.layers import ATTENTION_KINDS, ATTENTION_PATHS
+from seqnorm_monai.attention.modules import ATTENTION_KINDS, ATTENTION_PATHS
 from seqnorm_monai.networks.vit import VARIANTS, SeqNormViT, create_network
 from tests.makers.compare import assert_close, relative_error
 
@@ -183,6 +184,29 @@ def test_variant_passes_every_argument_on() -> None:
     assert net.dropout.p == 0.1
     assert net.blocks[-1].drop_path.drop_prob == 0.2
     assert net(torch.randn(1, 2, 6, 10, 14)).shape == (1, 7)
+
+
+def test_variant_refuses_arguments_that_the_network_does_not_have() -> None:
+    """With the wrong name and the right ones, so that a misspelt option is found at once."""
+    arguments = {"in_channels": 1, "img_size": 32, "patch_size": 8, "num_classes": 2}
+    known = "in_channels, img_size, patch_size, num_classes, spatial_dims, attention, attention_path, pos_embed, "
+    known += "dropout_rate, drop_path_rate, recompute_gelu"
+    with pytest.raises(TypeError, match=rf"unknown argument 'atention'; it takes variant, {known}$"):
+        create_network("tiny", **arguments, attention="sima", atention="sima")
+    for size in ("hidden_size", "mlp_dim", "num_layers", "num_heads"):
+        with pytest.raises(TypeError, match=rf"{size}, which the variant sets"):
+            create_network("tiny", **arguments, **{size: 3})
+
+
+def test_variant_is_a_target_of_a_bundle() -> None:
+    config = {"_target_": "seqnorm_monai.networks.create_network", "variant": "tiny", "in_channels": 1}
+    config |= {"img_size": [32, 24], "patch_size": 8, "num_classes": 2, "attention": "sima"}
+    net = ConfigParser({"net": config}).get_parsed_content("net")
+    assert isinstance(net, SeqNormViT)
+    assert net(torch.randn(1, 1, 32, 24)).shape == (1, 2)
+    with pytest.raises(RuntimeError) as caught:
+        ConfigParser({"net": {**config, "depth": 3}}).get_parsed_content("net")
+    assert "unknown argument 'depth'" in str(caught.value.__cause__)
 
 
 @pytest.mark.parametrize("path", ATTENTION_PATHS)
