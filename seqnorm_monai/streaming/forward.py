@@ -23,7 +23,7 @@ from seqnorm_monai.attention.functional import TokenStatistics
 from seqnorm_monai.attention.layer_map import LayerMap, StatisticsSum, layer_map
 from seqnorm_monai.images.slides.regions import RegionImage, opened
 from seqnorm_monai.networks.vit import SeqNormViT
-from seqnorm_monai.streaming.resume import Progress, fingerprint
+from seqnorm_monai.streaming.resume import ResumeFile, fingerprint
 from seqnorm_monai.streaming.tiles import Prepare, read_tile, tiles
 from seqnorm_monai.streaming.token_store import TokenStore, TokenStores
 from seqnorm_monai.streaming.tokenwise import apply_block, branch_scales, check_network
@@ -148,7 +148,7 @@ def stream_forward(
         prepare: makes network input of a tile (1, channels, \\*size) of raw pixels, each pixel by itself.
         store: folder for the tokens; they stay in memory if None.
         resume: keep what the finished layers left in ``store`` when the run breaks off, however it does, and go on
-            from there: two token files and ``progress.pt``. One run at a time for each folder. Otherwise nothing
+            from there: two token files and ``resume.pt``. One run at a time for each folder. Otherwise nothing
             remains of a run that breaks off.
         progress: show a bar.
 
@@ -167,7 +167,7 @@ def stream_forward(
     with opened(image) as region, tqdm(unit="token", unit_scale=True, disable=not progress) as bar:
         stream = Stream(network, region, prepare, chunk_tokens, bar)
         bar.reset(passes(network, stream.tokens))
-        saved = Progress(folder, fingerprint(network, stream.image, prepare)) if resume else None
+        saved = ResumeFile(folder, fingerprint(network, stream.image, prepare)) if resume else None
         layer, statistics = saved.load() if saved else (-1, None)
         with TokenStores(
             folder, tokens=stream.tokens, hidden_size=like.shape[2], dtype=like.dtype, slots=1 + resume, named=resume

@@ -1,4 +1,4 @@
-"""How far a long run over one image has come: the last finished layer, in a file that is whole or not there."""
+"""The file from which a long run over one image goes on: its last finished layer; whole or not there."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def fingerprint(network: nn.Module, image: RegionImage, prepare: Prepare | None)
     return digest.hexdigest()
 
 
-class Progress:
-    """The file ``progress.pt`` beside the token files of a run.
+class ResumeFile:
+    """The file ``resume.pt`` beside the token files of a run: the layer to go on with, and its statistics.
 
-    ``layer`` in it means: the input of that layer lies whole in its store, and the statistics are of its norm1.
+    The input of that layer is complete in its store, and the statistics are those of its norm1.
 
     Args:
         folder: where the token files lie.
@@ -44,11 +44,11 @@ class Progress:
     """
 
     def __init__(self, folder: Path, owner: str) -> None:
-        self.path = folder / "progress.pt"
+        self.path = folder / "resume.pt"
         self.owner = owner
 
     def load(self) -> tuple[int, TokenStatistics | None]:
-        """The layer to go on with and its statistics; -1 and None at the start.
+        """The layer to go on with and its statistics; -1 and None if there is no file.
 
         Raises:
             ValueError: if the file belongs to another run.
@@ -63,8 +63,10 @@ class Progress:
         return state["layer"], TokenStatistics(*state["statistics"])
 
     def save(self, layer: int, statistics: TokenStatistics) -> None:
+        """Write that the input of ``layer`` is complete in its store."""
         with replacing_bytes(self.path) as stream:
             torch.save({"owner": self.owner, "layer": layer, "statistics": tuple(statistics)}, stream)
 
     def remove(self) -> None:
+        """Delete the file: the run is done."""
         self.path.unlink(missing_ok=True)

@@ -118,7 +118,7 @@ def test_a_run_that_breaks_off_goes_on_from_its_last_layer(tmp_path: Path, count
     options = {"chunk_tokens": 47, "store": tmp_path, "resume": True}
     with _fail_after(count, KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
         quiet(net, image, **options)
-    assert {path.name for path in tmp_path.iterdir()} >= {"progress.pt", "tokens.0"}
+    assert {path.name for path in tmp_path.iterdir()} >= {"resume.pt", "tokens.0"}
     with mock.patch.object(streaming, "apply_block", wraps=tokenwise.apply_block) as applied:
         assert_close(quiet(net, image, **options), net(x).detach(), 1e-10)
     assert applied.call_count == 15 - count // 7 * 7
@@ -161,7 +161,7 @@ def test_a_killed_process(tmp_path: Path, resume: bool) -> None:
     command = [sys.executable, "-c", KILLED, str(tmp_path), f"[{resume}]"]
     killed = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=120)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert {path.name for path in tmp_path.iterdir()} == ({"progress.pt", "tokens.0", "tokens.1"} if resume else set())
+    assert {path.name for path in tmp_path.iterdir()} == ({"resume.pt", "tokens.0", "tokens.1"} if resume else set())
     if resume:
         net = streamed_network(torch.float64).eval()
         x, image = image_of(torch.float64)
@@ -186,11 +186,11 @@ def test_resuming_refuses_another_network_or_image(tmp_path: Path) -> None:
     options = {"chunk_tokens": 47, "store": tmp_path, "resume": True}
     with _fail_after(10, RuntimeError), pytest.raises(RuntimeError):
         quiet(net, image, **options)
-    with pytest.raises(ValueError, match="another network, image or preparation"):
+    with pytest.raises(ValueError, match=r"resume\.pt belongs to another network, image or preparation"):
         quiet(net, image + 1, **options)
     with torch.no_grad():
         net.head.bias += 1
-    with pytest.raises(ValueError, match="another network, image or preparation"):
+    with pytest.raises(ValueError, match=r"resume\.pt belongs to another network, image or preparation"):
         quiet(net, image, **options)
 
 
