@@ -13,18 +13,11 @@ import pytest
 import torch
 
 from seqnorm_monai.benchmarking import memory, runs, timing
-from seqnorm_monai.benchmarking.cases import (
-    MODES,
-    Case,
-    LayerCase,
-    NetworkCase,
-    case_from_json,
-    create_form,
-    replace_attention,
-)
+from seqnorm_monai.benchmarking.cases import MODES, Case, LayerCase, NetworkCase, case_from_json
 from seqnorm_monai.benchmarking.complexity import FORMS
 from seqnorm_monai.benchmarking.environment import describe_environment
 from seqnorm_monai.benchmarking.figure import curve, draw_scaling, read_rows
+from seqnorm_monai.benchmarking.forms import create_form, replace_attention
 from seqnorm_monai.benchmarking.peers import PEERS
 from seqnorm_monai.benchmarking.runs import COLUMNS, RunSettings
 from seqnorm_monai.benchmarking.summary import format_table
