@@ -1,7 +1,7 @@
 """What is measured: one attention layer or one whole network, in one form, at one size.
 
-A case is a frozen record of plain values, so that it can be sent to another process, with three things to ask:
-the step to be run (:meth:`Case.build`), and what :mod:`seqnorm_monai.benchmarking.complexity` says of it.
+A case is a frozen record of plain values, so that it can be sent to another process. It builds the step to run
+(:meth:`Case.build`), and knows what :mod:`seqnorm_monai.benchmarking.complexity` says of its cost.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _check_name(name: str, value: str, known: object) -> None:
 class Case:
     """What layers and networks share.
 
-    form: of attention, and for a network with PLAIN behind it: in a plain ViT (:func:`run_as_written`). mode:
+    form: of attention, and for a network with PLAIN at its end: in a plain ViT (:func:`run_as_written`). mode:
     ``inference`` (forward, no gradients) or ``training``. batch: images. device: ``cpu`` or ``cuda``. dtype:
     ``float32``, or ``bfloat16`` under autocast. compiled: through ``torch.compile``.
     """
@@ -198,7 +198,7 @@ class NetworkCase(Case):
         _check_name("variant", self.variant, VARIANTS)
 
     def network(self) -> nn.Module:
-        """The network; peers stand in the place of the softmax attention of a plain ViT."""
+        """The network; peers take the place of softmax attention."""
         form = self.attention_form
         kind, _, path = form.partition("-")
         model = create_network(

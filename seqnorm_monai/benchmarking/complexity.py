@@ -175,7 +175,7 @@ def attention_map_bytes(*, tokens: int, heads: int) -> int:
 
     For ViT-S/16 at 2048 pixels 6.4 GB for each of 12 layers. That the paper's ViT (arXiv 2406.01314, figure 2) did not
     fit 48 GB agrees with a stored map; this is our inference, the paper does not say. With a fused kernel softmax is
-    linear in memory too, and quadratic in time alone.
+    linear in memory too, and quadratic only in time.
     """
     return 4 * heads * tokens**2
 

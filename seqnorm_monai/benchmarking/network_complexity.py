@@ -46,7 +46,7 @@ def network_multiply_adds(form: str, size: NetworkSize) -> int:
 
         (N - 1) P C + layers attention + (N (layers - 1) + 1) 2 C M + C classes        P: numbers in a patch
 
-    In the last layer the class token alone goes through the MLP; without gradients on a CPU it alone goes through the
+    In the last layer only the class token goes through the MLP; without gradients on a CPU, only it goes through the
     map of the covariance path too, which saves (N - 1) C^2 more.
     """
     attention = attention_multiply_adds(form, tokens=size.tokens, hidden=size.hidden, heads=size.heads)

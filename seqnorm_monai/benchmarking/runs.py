@@ -105,7 +105,7 @@ def _release(device: str) -> None:
 def time_cell(cases: Sequence[Case], settings: RunSettings) -> tuple[dict[str, list[float]], dict[str, str]]:
     """Seconds of each form, and of the matrix product under its own name; and the reasons of those left out.
 
-    The cases differ in the form alone.
+    The cases differ only in the form.
     """
     device, dtype = cases[0].device, cases[0].dtype
     if cases[0].compiled:

@@ -145,7 +145,7 @@ def measure(case: StreamingCase) -> Row:
 
 
 def check_columns(path: Path) -> None:
-    """Refuse to append to a file of another kind, before hours are spent on what it shall hold.
+    """Refuse to append to a file of another kind, before hours are spent on measuring.
 
     Raises:
         ValueError: if the file exists and has other columns than :data:`COLUMNS`.
@@ -154,7 +154,7 @@ def check_columns(path: Path) -> None:
         with path.open(encoding="utf-8", newline="") as stream:
             header = next(csv.reader(stream), [])
         if header != list(COLUMNS):
-            raise ValueError(f"{path} is no table of this benchmark, its columns are {header}: choose another file")
+            raise ValueError(f"{path} is not a table of this benchmark, its columns are {header}: choose another file")
 
 
 def append_row(path: Path, row: Row) -> None:

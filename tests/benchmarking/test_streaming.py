@@ -60,7 +60,7 @@ def test_rows_of_several_runs_share_a_file_and_another_table_is_refused(tmp_path
     with table.open(newline="") as stream:
         assert list(csv.DictReader(stream)) == rows
     other.write_text("form,seconds\n")
-    with pytest.raises(ValueError, match=r"other\.csv is no table of this benchmark, its columns are \['form'"):
+    with pytest.raises(ValueError, match=r"other\.csv is not a table of this benchmark, its columns are \['form'"):
         streaming.check_columns(other)
 
 
