@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     for hidden in arguments.hidden:
         if hidden % arguments.head_dim:
-            parser.error(f"--hidden {hidden} is no multiple of --head-dim {arguments.head_dim}")
+            parser.error(f"--hidden {hidden} is not a multiple of --head-dim {arguments.head_dim}")
     cells = (
         [
             LayerCase(

@@ -4,9 +4,10 @@
     python scripts/benchmark_scaling.py --device cuda --dtype bfloat16 --training 1024 2048 4096 --output scaling.csv
 
 "-plain" puts a form into a ViT as it is commonly written, all others into ours: without gradients the MLP goes in
-chunks, and the last layer's takes the class token alone. The figure 2 of Khader et al. (arXiv 2406.01314): a step of
-training (forward, loss, backward, AdamW) and an inference, for square grey images of the sizes named; 224x4 is 224
-pixels at a batch of 4. scripts/plot_scaling.py draws the CSV. The tables read as those of benchmark_attention.py.
+chunks, and the last layer's takes only the class token. As in figure 2 of Khader et al. (arXiv 2406.01314), a step
+of training (forward, loss, backward, AdamW) and an inference are measured, for square grey images of the sizes named;
+224x4 is 224 pixels at a batch of 4. scripts/plot_scaling.py draws the CSV. The tables read as those of
+benchmark_attention.py.
 "added MB" of a training step is the larger of two peaks: all activations, at the end of the forward pass, and the
 gradients with AdamW's two moments, 12 bytes for each parameter, at the end of the step.
 """
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     sizes = [(mode, *size) for mode in ("training", "inference") for size in getattr(arguments, mode)]
     for _, pixels, _ in sizes:
         if pixels % arguments.patch_size:
-            parser.error(f"{pixels} pixels are no multiple of --patch-size {arguments.patch_size}")
+            parser.error(f"{pixels} pixels are not a multiple of --patch-size {arguments.patch_size}")
     cells = (
         [
             NetworkCase(

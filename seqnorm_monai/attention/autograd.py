@@ -63,12 +63,12 @@ def _add_upper_triangle(total: Tensor, deviations: Tensor) -> None:
 
 
 class TokenMoments(Function):
-    """Mean (B, C) and biased covariance (B, C, C) of the tokens x (B, N, C), the mask (B, N) telling real ones.
+    """Mean (B, C) and biased covariance (B, C, C) of the tokens x (B, N, C); the mask (B, N) marks the real ones.
 
     ::
 
         m = sum_n x_n / n,   S = sum_n (x_n - m)(x_n - m)^T / n
-        dx_n = (dS + dS^T)/n (x_n - m) + dm / n       (what S owes to m vanishes: deviations sum to 0)
+        dx_n = (dS + dS^T)/n (x_n - m) + dm / n       (the gradient of S for m is 0: deviations sum to 0)
     """
 
     @staticmethod
@@ -143,7 +143,7 @@ class CentredLinear(Function):
     def backward(ctx: FunctionCtx, y_grad: Tensor) -> tuple[Tensor | None, None, Tensor, Tensor, Tensor, None]:
         x, mask, mean, weight = ctx.saved_tensors
         wide = _wide(x.dtype)
-        # statistics of float64 are there for rows of W near the null space of S, and those see the errors of dA too
+        # float64 statistics are taken for rows of W near the null space of S, where errors of dA count too
         summed = weight.dtype if weight.dtype == torch.float64 else ctx.dtype
         x_grad = torch.empty_like(x) if ctx.needs_input_grad[0] else None
         weight_grad = torch.zeros_like(weight)
@@ -200,7 +200,6 @@ class NormalisedMixing(Function):
         inverse = (qkv.square().sum(dim=1) / divisor + eps).rsqrt()  # (B, 3C)
         scale_q, scale_k, scale_v = [_head_rows(s, num_heads) for s in (inverse * gamma.flatten()).chunk(3, dim=1)]
         products = qkv.new_empty((batch, num_heads, hidden // num_heads, hidden // num_heads))
-        # 1 / n by its root on either side of the product, which alone may be as large as n var
         for image in range(batch):
             torch.bmm(_heads(k, image, num_heads).transpose(1, 2), _heads(v, image, num_heads), out=products[image])
         products = products / divisor.unsqueeze(2).unsqueeze(3)

@@ -90,7 +90,7 @@ def token_statistics(x: Tensor, mask: Optional[Tensor] = None, dtype: Optional[t
 
         m = sum_n x_n / n,   S = sum_n (x_n - m)(x_n - m)^T / n
 
-    In eager mode the backward pass keeps x alone. A graph (script, trace, export, compiled) is made of plain
+    In eager mode the backward pass keeps only x. A graph (script, trace, export, compiled) is made of plain
     operations, and of float64 if ``dtype`` is not given: nothing in a graph can keep autocast away from a matrix
     product of float32.
 
@@ -142,8 +142,8 @@ def map_and_cancellation(statistics: TokenStatistics, weights: AttentionWeights)
         r_j = (sum_i w_ji^2 S_ii) / (w_j^T S w_j + eps),   r = root mean square over the 3C rows j, (B,)
 
     An error of u in S, relative to the variances of its row and column, is an error of about r_j u in the variance
-    of q, k or v number j. For weights that do not know S, r is about 1, however ill-conditioned S is; it is large if
-    rows of W_q, W_k or W_v lie near its null space.
+    of q, k or v number j. For weights that are independent of S, r is about 1, however ill-conditioned S is. It is
+    large if rows of W_q, W_k or W_v lie near the null space of S.
     """
     covariance = statistics.covariance
     dtype = covariance.dtype

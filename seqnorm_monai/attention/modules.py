@@ -222,5 +222,5 @@ def create_attention(kind: str, hidden_size: int, num_heads: int, *, path: str =
     if kind == "seqnorm":
         return SequenceNormAttention(hidden_size, num_heads, path=path)
     if path != "auto":
-        raise ValueError(f"attention_path ({path!r}) is for the attention 'seqnorm' alone, got the attention {kind!r}")
+        raise ValueError(f"attention_path ({path!r}) is only for the attention 'seqnorm', got the attention {kind!r}")
     return ATTENTION_KINDS[kind](hidden_size, num_heads)

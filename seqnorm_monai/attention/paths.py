@@ -110,7 +110,7 @@ def projected_attention(x: Tensor, mask: Optional[Tensor], weights: AttentionWei
     count = counts.clamp_min(1).to(wide.dtype).unsqueeze(1)
     variance = at_least_float32(qkv).square().sum(dim=1) / count
     scale = (gamma.flatten() * torch.rsqrt(variance + eps)).unflatten(1, (3, num_heads, -1))
-    # 1 / N by its root on either side of K^T V, which alone may be as large as N var
+    # each factor takes the root of 1 / N: undivided, K^T V may be as large as N var
     root = count.rsqrt().unsqueeze(2)
     scale_q, scale_k, scale_v = scale[:, 0].unsqueeze(3), scale[:, 1] * root, scale[:, 2] * root
     q, k, v = [split_heads(z, num_heads) for z in qkv.chunk(3, dim=2)]
@@ -167,8 +167,8 @@ def covariance_attention(x: Tensor, mask: Optional[Tensor], weights: AttentionWe
     :func:`seqnorm_monai.attention.functional.map_and_cancellation`, while the literal form errs by about sqrt(r) u.
     Statistics of float32 are therefore kept only up to r = ``MAX_CANCELLATION``. Above, and in a graph, they are of
     float64, and the error is the literal form's again. Tokens of half precision are rounded once more than in the
-    literal form, as deviations: that shows (by up to ten steps of the type) if they all but lie on a line, as any two
-    do.
+    literal form, as deviations. It shows (by up to ten steps of the type) only where the tokens nearly lie on a line,
+    as any two do.
     """
     if not torch.jit.is_scripting():
         if in_eager_mode():
@@ -184,7 +184,7 @@ def _worthwhile_statistics(x: Tensor, num_heads: int) -> list[torch.dtype]:
     """Types of statistics with which the covariance path is the cheaper one, in the order in which to try them."""
     sizes = (x.shape[1], x.shape[2], x.shape[2] // num_heads)
     types = [at_least_float32(x[:0]).dtype] if prefers_covariance(*sizes) else []
-    # many a GPU has next to no units for float64
+    # many GPUs compute float64 very slowly
     if types == [torch.float32] and x.device.type == "cpu" and prefers_covariance(*sizes, wide_statistics=True):
         types.append(torch.float64)
     return types

@@ -1,6 +1,6 @@
 """The equations, written as literally and as slowly as they read: the judge of every faster form.
 
-Imported by tests and benchmarks only. Nothing here shares code with :mod:`seqnorm_monai.networks.layers`.
+Only tests import it. Nothing here shares code with :mod:`seqnorm_monai.networks.layers`.
 Dimensions: B batch, N tokens, C hidden, h heads, d = C / h.
 """
 
@@ -43,7 +43,7 @@ def sequence_norm_attention(
         out_weight: W_o, (C, C).
         out_bias: b_o, (C,).
         num_heads: h; divides C.
-        mask: (B, N) bool, True = a real token. Statistics, N and the sum over keys take the real tokens alone.
+        mask: (B, N) bool, True = a real token. Statistics, N and the sum over keys use real tokens only.
         eps: added to the variance.
 
     Returns:

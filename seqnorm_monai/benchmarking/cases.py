@@ -1,7 +1,7 @@
 """What is measured: one attention layer or one whole network, in one form, at one size.
 
-A case is a frozen record of plain values, so that it can be sent to another process, with three things to ask:
-the step to be run (:meth:`Case.build`), and what :mod:`seqnorm_monai.benchmarking.complexity` says of it.
+A case is a frozen record of plain values, so that it can be sent to another process. It builds the step to run
+(:meth:`Case.build`), and knows what :mod:`seqnorm_monai.benchmarking.complexity` says of its cost.
 """
 
 from __future__ import annotations
@@ -15,10 +15,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqnorm_monai.attention.modules import create_attention
 from seqnorm_monai.benchmarking import complexity
+from seqnorm_monai.benchmarking.forms import create_form, replace_attention, run_as_written
+from seqnorm_monai.benchmarking.network_complexity import (
+    NetworkSize,
+    network_backward_multiply_adds,
+    network_kept_bytes,
+    network_multiply_adds,
+    network_parameters,
+    network_peak_bytes,
+)
 from seqnorm_monai.benchmarking.peers import PEERS
-from seqnorm_monai.networks.vit import VARIANTS, SeqNormViT, create_network
+from seqnorm_monai.networks.vit import VARIANTS, create_network
 
 MODES = ("inference", "training")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -27,41 +35,6 @@ CHANNELS, CLASSES = 1, 14
 PLAIN = "-plain"
 
 Step = Callable[[], None]
-
-
-def create_form(form: str, hidden: int, heads: int) -> nn.Module:
-    """The attention module of a form (:data:`seqnorm_monai.benchmarking.complexity.FORMS`).
-
-    Raises:
-        ValueError: for another form.
-    """
-    if form not in complexity.FORMS:
-        raise ValueError(f"form must be one of {', '.join(complexity.FORMS)}, got {form!r}")
-    if form in PEERS:
-        return PEERS[form](hidden, heads)
-    kind, _, path = form.partition("-")
-    return create_attention(kind, hidden, heads, path=path or "auto")
-
-
-def replace_attention(network: SeqNormViT, form: str) -> SeqNormViT:
-    """Put attention of another form into every block of a network, with the weights that both have. In place."""
-    for block in network.blocks:
-        before = block.attention
-        block.attention = create_form(form, before.hidden_size, before.num_heads)
-        state = before.state_dict()
-        shared = {name: state[name] for name in block.attention.state_dict() if name in state}
-        block.attention.load_state_dict(shared, strict=False)
-    return network
-
-
-def run_as_written(network: SeqNormViT) -> SeqNormViT:
-    """Have a network computed as a plain ViT is written: each MLP in one piece, all tokens through the last layer.
-
-    Its blocks do so if there is a forward hook in them; this puts one there that does nothing.
-    """
-    for block in network.blocks:
-        block.mlp.fn.register_forward_hook(lambda module, inputs, output: None)
-    return network
 
 
 def _check_name(name: str, value: str, known: object) -> None:
@@ -73,7 +46,7 @@ def _check_name(name: str, value: str, known: object) -> None:
 class Case:
     """What layers and networks share.
 
-    form: of attention, and for a network with PLAIN behind it: in a plain ViT (:func:`run_as_written`). mode:
+    form: of attention, and for a network with PLAIN at its end: in a plain ViT (:func:`run_as_written`). mode:
     ``inference`` (forward, no gradients) or ``training``. batch: images. device: ``cpu`` or ``cuda``. dtype:
     ``float32``, or ``bfloat16`` under autocast. compiled: through ``torch.compile``.
     """
@@ -225,7 +198,7 @@ class NetworkCase(Case):
         _check_name("variant", self.variant, VARIANTS)
 
     def network(self) -> nn.Module:
-        """The network; peers stand in the place of the softmax attention of a plain ViT."""
+        """The network; peers take the place of softmax attention."""
         form = self.attention_form
         kind, _, path = form.partition("-")
         model = create_network(
@@ -266,9 +239,9 @@ class NetworkCase(Case):
         return replace(self, image_size=2 * self.patch_size, batch=1)
 
     @property
-    def size(self) -> complexity.NetworkSize:
+    def size(self) -> NetworkSize:
         variant = VARIANTS[self.variant]
-        return complexity.NetworkSize(
+        return NetworkSize(
             patches=(self.image_size // self.patch_size) ** 2,
             patch_numbers=CHANNELS * self.patch_size**2,
             hidden=variant.hidden_size,
@@ -279,23 +252,21 @@ class NetworkCase(Case):
         )
 
     def multiply_adds(self) -> int:
-        count, size = complexity.network_multiply_adds(self.counted_form, self.size), self.size
+        count, size = network_multiply_adds(self.counted_form, self.size), self.size
         # the last layer's MLP for the other tokens
         rest = 2 * size.patches * size.hidden * size.mlp if self.is_plain else 0
         if self.mode == "training":
-            count += complexity.network_backward_multiply_adds(self.counted_form, size) + 2 * rest
+            count += network_backward_multiply_adds(self.counted_form, size) + 2 * rest
         return self.batch * (count + rest)
 
     def kept_bytes(self) -> int:
-        return complexity.network_kept_bytes(self.counted_form, self.size, batch=self.batch)
+        return network_kept_bytes(self.counted_form, self.size, batch=self.batch)
 
     def peak_bytes(self) -> int:
-        return complexity.network_peak_bytes(
-            self.counted_form, self.size, batch=self.batch, in_chunks=self.device == "cpu"
-        )
+        return network_peak_bytes(self.counted_form, self.size, batch=self.batch, in_chunks=self.device == "cpu")
 
     def parameters(self) -> int:
-        return complexity.network_parameters(self.counted_form, self.size)
+        return network_parameters(self.counted_form, self.size)
 
 
 def case_from_json(text: str) -> Case:

@@ -108,10 +108,7 @@ def draw_scaling(rows: Sequence[Row]) -> Figure:
             lines.setdefault(label, handle)
     figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=4, frameon=False, fontsize=10)
     first = rows[0]
-    figure.suptitle(
-        f"ViT-{first['variant']}, batch 1, {first['dtype']}: {first['hardware']}, {first['cores']} cores"
-        if first["device"] == "cpu"
-        else f"ViT-{first['variant']}, batch 1, {first['dtype']}: {first['hardware']}",
-        fontsize=11,
-    )
+    cores = f", {first['cores']} cores" if first["device"] == "cpu" else ""
+    title = f"ViT-{first['variant']}, batch 1, {first['dtype']}: {first['hardware']}{cores}"
+    figure.suptitle(title, fontsize=11)
     return figure

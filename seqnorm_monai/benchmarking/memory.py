@@ -57,7 +57,7 @@ def reset_peak() -> None:
 def added_bytes(case: Case) -> int:
     """The most that one step of the case adds, in this process.
 
-    Of a compiled case the second step, since the first compiles; what AdamW keeps is then there already.
+    A compiled case is measured at its second step, because the first compiles; AdamW has its moments by then.
     """
     # code is loaded, and libraries take their working memory, with the first step of a kind
     case.small().build()()
@@ -78,7 +78,7 @@ def added_bytes(case: Case) -> int:
 
 
 def measure_added_bytes(case: Case, *, threads: int, timeout: float) -> tuple[int | None, str]:
-    """:func:`added_bytes` in a process of its own, or None and the reason why there is no number.
+    """:func:`added_bytes` in a process of its own, or None and the reason why.
 
     timeout: seconds for the whole process.
     """

@@ -13,7 +13,8 @@ from seqnorm_monai.atomic_files import GrowingTable
 from seqnorm_monai.benchmarking.cases import DTYPES, Case
 from seqnorm_monai.benchmarking.complexity import FORMS
 from seqnorm_monai.benchmarking.environment import describe_environment
-from seqnorm_monai.benchmarking.runs import COLUMNS, RunSettings, format_table, run_cell
+from seqnorm_monai.benchmarking.runs import COLUMNS, RunSettings, run_cell
+from seqnorm_monai.benchmarking.summary import format_table
 
 
 def create_parser(description: str, *, kinds: Sequence[str]) -> argparse.ArgumentParser:

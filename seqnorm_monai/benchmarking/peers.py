@@ -41,7 +41,7 @@ def kernel_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """
     k = k / k.shape[2]
     total = at_least_float32(k).sum(dim=2).unsqueeze(3).to(q.dtype)  # (B, h, m, 1)
-    # an image of padding alone has the total 0; elsewhere the smallest number changes nothing
+    # an image of nothing but padding has the total 0; elsewhere the smallest number changes nothing
     return (q @ (k.transpose(2, 3) @ v)) / (q @ total).clamp_min(torch.finfo(q.dtype).tiny)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from monai.data import CacheDataset, DataLoader, Dataset
 from monai.transforms import LoadImage, LoadImaged, MapTransform
 
+from seqnorm_monai.benchmarking.tables import markdown
 from seqnorm_monai.benchmarking.timing import interleave, paired_ratio, seconds_of, summarise
 from seqnorm_monai.data.caching import CachedDataset
 from seqnorm_monai.optional import require
@@ -143,10 +144,9 @@ def _equal(case: ReadingCase, reader: str, ours: Sequence[object]) -> str:
 def markdown_table(rows: Sequence[Row]) -> str:
     """One line for each case: ours in milliseconds for each source, then the others as multiples of it."""
     names = (*READERS, FIRST, WORKERS, DISK, MEMORY)
-    lines = ["| | ours | " + " | ".join(names) + " |", "|---" * (len(names) + 2) + "|"]
+    lines = []
     for case in dict.fromkeys(row["case"] for row in rows):
         found = {row["reader"]: row for row in rows if row["case"] == case}
         each = 1000 * float(found[OURS]["seconds_median"]) / int(found[OURS]["sources"])
-        cells = [f"{float(found[name]['times_ours']):.3g}" for name in names]
-        lines.append(f"| {case} | {each:.3g} ms | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append((case, f"{each:.3g} ms", *(f"{float(found[name]['times_ours']):.3g}" for name in names)))
+    return markdown(("", "ours", *names), lines)

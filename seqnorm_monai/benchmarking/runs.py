@@ -1,4 +1,4 @@
-"""One cell of a benchmark: every form at one size, timed in turn, then weighed one by one; rows for a CSV and a table.
+"""One cell of a benchmark: every form at one size, timed in turn, then weighed one by one; rows for a CSV.
 
 A form that would not end in time or not fit has a row too, with the reason in the column ``skipped``.
 """
@@ -105,7 +105,7 @@ def _release(device: str) -> None:
 def time_cell(cases: Sequence[Case], settings: RunSettings) -> tuple[dict[str, list[float]], dict[str, str]]:
     """Seconds of each form, and of the matrix product under its own name; and the reasons of those left out.
 
-    The cases differ in the form alone.
+    The cases differ only in the form.
     """
     device, dtype = cases[0].device, cases[0].dtype
     if cases[0].compiled:
@@ -184,38 +184,3 @@ def run_cell(cases: Sequence[Case], settings: RunSettings, environment: Row) -> 
                 row["added_bytes"] = "" if count is None else str(count)
         rows.append(row)
     return rows
-
-
-def _megabytes(text: str) -> str:
-    return f"{int(text) / 1e6:,.0f}" if text else ""
-
-
-def format_table(rows: Sequence[Row]) -> str:
-    """The rows of one cell as text."""
-    first = rows[0]
-    where = f"{first['image_size']} px" if first["image_size"] else f"C = {first['hidden']}"
-    title = " ".join(
-        word
-        for word in (
-            *(first["subject"], first["variant"], first["mode"], where, f"N = {first['tokens']}"),
-            *(f"batch {first['batch']}", first["device"], first["dtype"]),
-            "compiled" if first["compiled"] == "True" else "",
-        )
-        if word
-    )
-    lines = [
-        title,
-        f"{'form':<22}{'median s':>10}{'min':>10}{'max':>10}{'x ours':>8}{'rate':>7}{'added MB':>10}{'formula MB':>12}",
-    ]
-    for row in rows:
-        if not row["seconds_median"]:
-            lines.append(f"{row['form']:<22}  {row['skipped']}")
-            continue
-        seconds = "".join(f"{float(row[f'seconds_{name}']):>10.4g}" for name in ("median", "min", "max"))
-        ratio = f"{float(row['times_ours']):.2f}" if row["times_ours"] else ""
-        formula = _megabytes(row["kept_bytes_formula"] or row["inference_peak_bytes_formula"])
-        lines.append(
-            f"{row['form']:<22}{seconds}{ratio:>8}{float(row['share_of_matrix_rate']):>7.0%}"
-            f"{_megabytes(row['added_bytes']):>10}{formula:>12}  {row['skipped']}".rstrip()
-        )
-    return "\n".join(lines)

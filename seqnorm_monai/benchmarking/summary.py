@@ -1,34 +1,52 @@
-"""A table for a page out of the rows of a benchmark: how many times as long, and as much memory, as ours."""
+"""The rows of a benchmark as tables: of one cell for the terminal, of many for a page, as multiples of ours."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from seqnorm_monai.benchmarking.runs import OURS, Row
+from seqnorm_monai.benchmarking.tables import aligned, markdown
+
+TERMINAL = {"form": "<22", "median s": ">10", "min": ">10", "max": ">10"}
+TERMINAL |= {"x ours": ">8", "rate": ">7", "added MB": ">10", "formula MB": ">12"}
+LEFT_OUT = "left out"
 
 
-def _label(row: Row) -> str:
-    where = f"{row['image_size']} px" if row["image_size"] else f"{row['tokens']} tokens"
-    batch = "" if row["batch"] == "1" else f", batch {row['batch']}"
-    return f"{row['mode']} {where}{batch}"
+def _where(row: Row, otherwise: str) -> str:
+    return f"{row['image_size']} px" if row["image_size"] else otherwise
 
 
-def _seconds(row: Row) -> str:
-    return f"{float(row['seconds_median']):.3g} s" if row["seconds_median"] else "left out"
+def _megabytes(count: str) -> str:
+    return f"{int(count) / 1e6:,.0f}" if count else ""
 
 
-def _megabytes(row: Row) -> str:
-    return f"{float(row['added_bytes']) / 1e6:,.0f} MB" if row["added_bytes"] else "left out"
+def _times(ratio: str) -> str:
+    return f"{float(ratio):.2f}" if ratio else ""
 
 
-def _times(row: Row) -> str:
-    return f"{float(row['times_ours']):.2f}" if row["times_ours"] else "left out"
+def _terminal_cells(row: Row) -> tuple[str, ...]:
+    if not row["seconds_median"]:
+        return (f"{row['form']:<22}  {row['skipped']}",)
+    return (
+        row["form"],
+        *(f"{float(row[f'seconds_{name}']):.4g}" for name in ("median", "min", "max")),
+        _times(row["times_ours"]),
+        f"{float(row['share_of_matrix_rate']):.0%}",
+        _megabytes(row["added_bytes"]),
+        _megabytes(row["kept_bytes_formula"] or row["inference_peak_bytes_formula"]),
+        row["skipped"],
+    )
 
 
-def _memory_ratio(row: Row, ours: Row) -> str:
-    if not (row["added_bytes"] and ours["added_bytes"]):
-        return "left out"
-    return f"{float(row['added_bytes']) / float(ours['added_bytes']):.2f}"
+def format_table(rows: Sequence[Row]) -> str:
+    """The rows of one cell for the terminal, under a line that says what they share."""
+    first = rows[0]
+    words = (
+        *(first["subject"], first["variant"], first["mode"], _where(first, f"C = {first['hidden']}")),
+        *(f"N = {first['tokens']}", f"batch {first['batch']}", first["device"], first["dtype"]),
+        "compiled" if first["compiled"] == "True" else "",
+    )
+    return "\n".join((" ".join(filter(None, words)), aligned(TERMINAL, map(_terminal_cells, rows))))
 
 
 def cells_of(rows: Sequence[Row]) -> list[dict[str, Row]]:
@@ -40,16 +58,30 @@ def cells_of(rows: Sequence[Row]) -> list[dict[str, Row]]:
     return list(cells.values())
 
 
+def _label(row: Row) -> str:
+    batch = "" if row["batch"] == "1" else f", batch {row['batch']}"
+    return f"{row['mode']} {_where(row, row['tokens'] + ' tokens')}{batch}"
+
+
+def _time_cells(ours: Row, peers: Sequence[Row]) -> list[str]:
+    seconds = f"{float(ours['seconds_median']):.3g} s" if ours["seconds_median"] else ""
+    return [seconds, *(_times(row["times_ours"]) for row in peers)]
+
+
+def _memory_cells(ours: Row, peers: Sequence[Row]) -> list[str]:
+    own = ours["added_bytes"]
+    if not own:
+        return [""] * (1 + len(peers))
+    ratios = (float(row["added_bytes"]) / float(own) if row["added_bytes"] else "" for row in peers)
+    return [f"{_megabytes(own)} MB", *(_times(str(ratio)) for ratio in ratios)]
+
+
 def markdown_table(rows: Sequence[Row], forms: Sequence[str], *, memory: bool) -> str:
     """One line for each cell: ours in seconds (or megabytes that a step adds), the other forms as multiples of it."""
-    lines = [
-        "| | " + " | ".join(("ours", *forms)) + " |",
-        "|---" * (len(forms) + 2) + "|",
-    ]
+    lines = []
     for cell in cells_of(rows):
         ours = cell[OURS]
-        first = _megabytes(ours) if memory else _seconds(ours)
         peers = [cell.get(form, dict.fromkeys(ours, "")) for form in forms]
-        others = [_memory_ratio(row, ours) if memory else _times(row) for row in peers]
-        lines.append("| " + " | ".join((_label(ours), first, *others)) + " |")
-    return "\n".join(lines)
+        cells = _memory_cells(ours, peers) if memory else _time_cells(ours, peers)
+        lines.append([_label(ours), *(text or LEFT_OUT for text in cells)])
+    return markdown(("", "ours", *forms), lines)

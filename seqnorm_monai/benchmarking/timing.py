@@ -14,7 +14,7 @@ from seqnorm_monai.benchmarking.cases import DTYPES, Step
 
 # rows of the square matrices whose product tells the machine's rate: large enough to reach it, under a second
 MATRIX_ROWS = {"cpu": 2048, "cuda": 8192}
-# a measurement lasts at least so long: a step of a millisecond would measure the scheduler
+# the shortest measurement: a single step of a millisecond would measure the scheduler
 MIN_SECONDS, MAX_CALLS = 0.05, 100
 
 
@@ -56,7 +56,7 @@ def seconds_of(step: Step, device: str, calls: int = 1) -> float:
 
 
 def calls_for(seconds: float) -> int:
-    """How often a step of this length runs in one measurement, which shall not be shorter than MIN_SECONDS."""
+    """How often a step of this length runs in one measurement, so that it lasts at least MIN_SECONDS."""
     return max(1, min(MAX_CALLS, math.ceil(MIN_SECONDS / max(seconds, 1e-9))))
 
 

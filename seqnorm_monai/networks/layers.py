@@ -32,7 +32,7 @@ class TransformerBlock(nn.Module):
         num_heads: h; divides C.
         attention: ``seqnorm``, ``sima`` or ``softmax``.
         attention_path: how ``seqnorm`` is computed (:class:`SequenceNormAttention`); ``auto`` for the other kinds.
-        dropout_rate: on the attention's output and inside the MLP; in training alone. There is no dropout on
+        dropout_rate: on the attention's output and inside the MLP, only in training. There is no dropout on
             attention weights, because only softmax attention has any.
         drop_path_rate: chance that a residual branch is left out for an image (stochastic depth, arXiv 1603.09382).
         recompute_gelu: keep less for the backward pass (:class:`seqnorm_monai.networks.mlp.MLP`).
@@ -67,7 +67,7 @@ class TransformerBlock(nn.Module):
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
     def read_out(self, x: Tensor) -> Tensor:
-        """The first token of what ``forward`` gives, (B, N, C) to (B, 1, C): no other one goes through the MLP."""
+        """The first token of what ``forward`` gives, (B, N, C) to (B, 1, C): only this one goes through the MLP."""
         if not torch.jit.is_scripting():
             if self._can_go_in_chunks(x):
                 return self._forward_in_chunks(x, 1)
@@ -75,7 +75,7 @@ class TransformerBlock(nn.Module):
         return first + self.drop_path(self.mlp(self.norm2(first)))
 
     def _can_go_in_chunks(self, x: Tensor) -> bool:
-        """On a CPU, in eager mode, for inference, where the covariance path is taken, and if no hook would notice."""
+        """Yes on a CPU, in eager mode, at inference, with the covariance path, and if no hook would notice."""
         if torch.is_grad_enabled() or self.training or x.device.type != "cpu" or not in_eager_mode():
             return False
         attention = self.attention
@@ -88,7 +88,7 @@ class TransformerBlock(nn.Module):
         return not any(module._forward_hooks or module._forward_pre_hooks for module in self.modules())
 
     def _forward_in_chunks(self, x: Tensor, wanted: int) -> Tensor:
-        """The first tokens of the block, image by image, with nothing wide but the result."""
+        """The block's first ``wanted`` tokens, image by image; no array but the result is larger than a chunk."""
         y = torch.empty_like(x[:, :wanted])
         # a MetaTensor would copy its meta data with every slice
         for image, out in zip(x.as_subclass(Tensor).split(1), y.as_subclass(Tensor).split(1)):
@@ -98,8 +98,8 @@ class TransformerBlock(nn.Module):
     def _image_in_chunks(self, x: Tensor, y: Tensor) -> None:
         """Two passes over the tokens of an image (1, N, C), statistics and application; fills y (1, wanted, C).
 
-        Between the two passes the tokens meet in nothing but their statistics, so all arrays of a chunk stay in the
-        processor's cache. :mod:`seqnorm_monai.streaming.forward` is the same for tokens that do not fit the memory.
+        Only the statistics couple the tokens of different chunks, so all arrays of a chunk stay in the processor's
+        cache. :mod:`seqnorm_monai.streaming.forward` does the same for tokens that do not fit into memory.
         """
         rows = chunk_rows(self.mlp.linear1.out_features)
         for dtype in dict.fromkeys((x.dtype, torch.float64)):

@@ -1,8 +1,8 @@
 """The block's MLP, a few tokens at a time: its wide hidden layer stays in the processor's cache.
 
-The hidden layer is four times as wide as the tokens: as a whole, and once more behind the GELU, it is the largest
+The hidden layer is four times as wide as the tokens. Held as a whole, before and after the GELU, it is the largest
 array of the network. A token's MLP needs no other token, so on a CPU the tokens are taken in chunks. Where gradients
-are wanted, the backward pass may make the GELU again from what went into it: that saves a third of what a block with
+are wanted, the backward pass may compute the GELU again from its input: that saves a third of what a block with
 the covariance path keeps.
 
 Shapes: tokens T (all axes but the last), hidden C, MLP width M.
@@ -27,7 +27,7 @@ CHUNK_NUMBERS = 2**22
 
 
 def chunk_rows(mlp_dim: int) -> int:
-    """Tokens of one chunk; not so few that a product of them would be slow."""
+    """Tokens of one chunk; at least 256, because a product of fewer would be slow."""
     return max(256, CHUNK_NUMBERS // mlp_dim)
 
 
@@ -78,14 +78,14 @@ class ChunkedMLP(Function):
 class MLP(MLPBlock):
     """MONAI's ``MLPBlock`` (the ViT's: linear, GELU, linear), computed in chunks where that helps.
 
-    That is without gradients, or with them if ``recompute_gelu`` is set. A graph (script, trace, export, compiled),
-    active dropout, hooks on its parts and parts that were exchanged have it run as MONAI wrote it.
+    That is without gradients, or with them if ``recompute_gelu`` is set. It runs as MONAI wrote it in a graph (script,
+    trace, export, compiled), with active dropout, with hooks on its parts, and with parts that were replaced.
 
     Args:
         hidden_size: C.
         mlp_dim: M.
-        dropout_rate: behind each linear layer, in training alone.
-        recompute_gelu: keep the GELU's input only, and not its output, for the backward pass.
+        dropout_rate: after each linear layer, only in training.
+        recompute_gelu: keep only the GELU's input, not its output, for the backward pass.
     """
 
     def __init__(

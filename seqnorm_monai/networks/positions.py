@@ -1,4 +1,4 @@
-"""Where a token stands in the image: fixed sine-cosine positions for any grid, or learnt ones that are resampled."""
+"""Where a token is in the image: fixed sine-cosine positions for any grid, or learnt ones that are resampled."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class SinCosPositions(nn.Module):
 
     @torch.jit.unused
     def region(self, grid: list[int], start: tuple[int, ...], size: tuple[int, ...], like: Tensor) -> Tensor:
-        """Those of :meth:`forward` for ``size`` patches from ``start`` on, alone, (1, product of size, C)."""
+        """The rows of :meth:`forward` for only ``size`` patches from ``start`` on, (1, product of size, C)."""
         indices = [torch.arange(s, s + n, dtype=torch.float32, device=like.device) for s, n in zip(start, size)]
         return self._waves(grid, indices, list(size), like)
 
@@ -116,7 +116,7 @@ class LearnablePositions(nn.Module):
 
     @torch.jit.unused
     def region(self, grid: list[int], start: tuple[int, ...], size: tuple[int, ...], like: Tensor) -> Tensor:
-        """Those of :meth:`forward` for ``size`` patches from ``start`` on, alone, (1, product of size, C).
+        """The rows of :meth:`forward` for only ``size`` patches from ``start`` on, (1, product of size, C).
 
         Resampling is a product with one small matrix for each axis, of which a region needs a few rows; each reads a
         few neighbours of the learnt grid, so the work follows the region and not the grid.

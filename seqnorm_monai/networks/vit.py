@@ -35,7 +35,7 @@ VARIANTS = {
 class SeqNormViT(nn.Module):
     """A Vision Transformer (arXiv 2010.11929, pre-norm, class-token read-out) with a choice of attention.
 
-    The kinds of attention differ in the attention module alone, so a comparison changes one word. The defaults
+    The kinds of attention differ only in the attention module, so a comparison changes one word. The defaults
     are ViT-S with sequence normalisation (arXiv 2406.01314). Positions are added to the patches only: the class
     token is a learnt vector and carries its own.
 
@@ -54,7 +54,7 @@ class SeqNormViT(nn.Module):
         attention_path: how ``seqnorm`` is computed: ``auto``, ``literal``, ``projected`` or ``covariance``; the
             result is the same.
         pos_embed: ``sincos`` (computed for any grid) or ``learnable`` (resampled to it).
-        dropout_rate: on the embedded tokens, each attention's output and in the MLPs; in training alone.
+        dropout_rate: on the embedded tokens, each attention's output and in the MLPs, only in training.
         drop_path_rate: stochastic depth of the last block; it grows linearly from 0 at the first.
         recompute_gelu: train with about a third less memory (covariance path), each GELU twice
         (:mod:`seqnorm_monai.networks.mlp`).
@@ -136,7 +136,7 @@ class SeqNormViT(nn.Module):
             size = x.shape[axis + 2]
             if size < patch or size % patch != 0:
                 raise ValueError(
-                    f"spatial axis {axis} of the input is {size} pixels long, which is no multiple of the patch "
+                    f"spatial axis {axis} of the input is {size} pixels long, which is not a multiple of the patch "
                     f"({patch}): resize, crop or pad the image, for example with monai.transforms.DivisiblePad"
                 )
 
@@ -168,7 +168,7 @@ class SeqNormViT(nn.Module):
         """An image (B, channels, \\*size) to logits (B, num_classes); no activation.
 
         Raises:
-            ValueError: if the number of channels or axes is another, or a size is no multiple of the patch.
+            ValueError: for another number of channels or axes, or a size that is not a multiple of the patch.
         """
         if not torch.jit.is_scripting():
             if self._is_watched():
@@ -176,7 +176,7 @@ class SeqNormViT(nn.Module):
         tokens = self.embed(x)
         last = len(self.blocks) - 1
         for layer, block in enumerate(self.blocks):
-            # of the last layer nothing but the class token is read
+            # only the class token of the last layer is read
             tokens = block(tokens) if layer < last else block.read_out(tokens)
         return self.head(self.norm(tokens)[:, 0])
 

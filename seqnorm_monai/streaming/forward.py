@@ -1,9 +1,9 @@
-"""One image larger than memory through a trained network, exactly, in one pass over its tokens for each layer.
+"""One image larger than memory through a trained network, exactly: one pass over its tokens for each layer.
 
 Everything that couples the tokens of a layer is in their mean and covariance, which add up over chunks. So one
 pass reads the tokens chunk by chunk, applies the layer's linear map, the residual and the MLP, writes them back, and
 collects from the result what the next layer needs. The class token is row 0 of the stored tokens, one like all
-others. The last layer is applied to the class token alone, because nothing else is read from it. That a layer
+others. The last layer is applied only to the class token, because nothing else is read from it. That a layer
 is a linear map given by the statistics is our reading of arXiv 2406.01314 (see
 :mod:`seqnorm_monai.attention.functional`).
 """
@@ -52,7 +52,7 @@ class Stream:
         for axis, (pixels, patch) in enumerate(zip(shape, network.patch_size)):
             if pixels < patch or pixels % patch:
                 raise ValueError(
-                    f"spatial axis {axis} of the image is {pixels} pixels long, which is no multiple of the patch "
+                    f"spatial axis {axis} of the image is {pixels} pixels long, which is not a multiple of the patch "
                     f"({patch}): CroppedImage(image, {tuple(network.patch_size)}) leaves the rest out"
                 )
         if self.chunk_tokens < 1:
@@ -143,13 +143,13 @@ def stream_forward(
         network: with the attention ``seqnorm``; on a GPU too, while the tokens wait in memory or on disk.
         image: array, memory map, ``.npy`` or tiled TIFF file, or any object with ``shape`` and ``read``; see
             :mod:`seqnorm_monai.images.slides.regions`. Each size is a multiple of the patch. A file is closed at the
-            end; an object stays as it is.
+            end; an object of yours stays open.
         chunk_tokens: tokens that are computed at a time; results do not depend on it.
         prepare: makes network input of a tile (1, channels, \\*size) of raw pixels, each pixel by itself.
         store: folder for the tokens; they stay in memory if None.
-        resume: keep what the finished layers left in ``store`` when the run breaks off, however it does, and go on
-            from there: two token files and ``resume.pt``. One run at a time for each folder. Otherwise nothing
-            remains of a run that breaks off.
+        resume: keep what the finished layers left in ``store`` if the run breaks off, even by a kill, and go on from
+            there: two token files and ``resume.pt``. One run at a time for each folder. Without it nothing remains
+            of a run that breaks off.
         progress: show a bar.
 
     Returns:

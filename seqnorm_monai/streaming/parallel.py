@@ -1,8 +1,8 @@
 """The tokens of one image split over processes, which tell each other C + C^2 numbers a layer, whatever N is.
 
 Each process holds a band of the image. Everything that couples the tokens is in their mean and covariance, so a layer
-sums these over the processes and is otherwise alone with its own tokens. The class token goes along on every process
-but counts, in the statistics and in the gradient, on the first alone. Works with ``torch.distributed`` as it is::
+sums these over the processes and otherwise sees only its own tokens. Every process computes the class token, but it
+counts, in the statistics and in the gradient, only on the first. Works with ``torch.distributed`` as it is::
 
     torchrun --nproc-per-node 2 train.py
 
@@ -12,7 +12,7 @@ but counts, in the statistics and in the gradient, on the first alone. Works wit
     loss.backward()
 
 Gradients: the image's gradient is the **mean over the processes** of what ``backward`` leaves on each. That is what
-DistributedDataParallel computes, also where its processes are several groups with an image each; without it
+DistributedDataParallel computes, even if its processes form several groups with an image each; without it
 :func:`average_gradients` does. That a layer is a linear map given by the statistics is our reading of arXiv 2406.01314.
 """
 
@@ -50,9 +50,9 @@ class SumOverProcesses(Function):
 
 
 class FirstProcessSpeaks(Function):
-    """The first process's x for all. Of the equal losses made of it, the first one's counts, once for each process.
+    """The first process's x for all. Its loss counts alone, times the number of processes.
 
-    Once for each, because the processes' gradients are averaged afterwards.
+    All processes compute the same loss from x. Times their number, because their gradients are averaged afterwards.
     """
 
     @staticmethod
@@ -72,10 +72,10 @@ def _from_first(x: Tensor, group: dist.ProcessGroup | None) -> Tensor:
 
 
 def own_rows(pixels: int, patch_size: int, group: dist.ProcessGroup | None = None) -> slice:
-    """This process's band along the first spatial axis, in pixels: whole patches, as even as they come.
+    """This process's band along the first spatial axis, in pixels: whole patches, as evenly as possible.
 
     Raises:
-        ValueError: if the axis is no multiple of the patch, or has fewer patches than there are processes.
+        ValueError: if the axis is not a multiple of the patch, or has fewer patches than there are processes.
     """
     size, rank = dist.get_world_size(group), dist.get_rank(group)
     rows = pixels // patch_size
@@ -87,7 +87,7 @@ def own_rows(pixels: int, patch_size: int, group: dist.ProcessGroup | None = Non
 def _grid_and_start(network: SeqNormViT, band: Tensor, group: dist.ProcessGroup | None) -> tuple[list[int], int]:
     """Patches of the whole image along each axis, and the first row of patches of this process.
 
-    Every process sees all shapes and so refuses together with the others: one alone would leave them waiting.
+    Every process sees all shapes, so all refuse together: one that refused alone would leave the others waiting.
     """
     axes = network.spatial_dims
     shape = torch.tensor([band.dim(), *band.shape, *[0] * 5][:6], device=band.device)
@@ -99,7 +99,7 @@ def _grid_and_start(network: SeqNormViT, band: Tensor, group: dist.ProcessGroup 
     if not cut or not alike or len(shapes[0]) != axes + 2 or shapes[0][1] != network.in_channels:
         raise ValueError(
             f"each process must have a band (batch, {network.in_channels}, ...) of {axes} spatial axes in whole "
-            f"patches of {tuple(network.patch_size)}, and they may differ in the first spatial axis alone; got {shapes}"
+            f"patches of {tuple(network.patch_size)}, and they may differ only in the first spatial axis; got {shapes}"
         )
     rows = [s[2] // network.patch_size[0] for s in shapes]
     others = [n // p for n, p in zip(shapes[0][3:], network.patch_size[1:])]
@@ -142,7 +142,7 @@ def _shared_map(
     """
     for wide in (tokens.dtype == torch.float64, True):
         of_class = chunk_statistics(cls_token, wide=wide)
-        # with no share in the sum, but in the graph: every process takes part in the same backward sums
+        # it counts on the first process only, but is in every graph: all must take part in the same backward sums
         of_class = of_class._replace(count=of_class.count * (dist.get_rank(group) == 0))
         local = merge_statistics(chunk_statistics(tokens, wide=wide), of_class)
         mapped, trusted = layer_map(attention, global_statistics(local, total, group))

@@ -28,7 +28,7 @@ def read_tile(
         raise ValueError(f"read{(*start, *size)} of the image must return {size} pixels, got the shape {pixels.shape}")
     if not pixels.dtype.isnative:
         pixels = pixels.astype(pixels.dtype.newbyteorder("="))
-    # a copy where the reader hands out memory that may not be written to, which torch warns about
+    # torch warns about memory that may not be written to, so such a region is copied
     tile = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())
     tile = tile.movedim(-1, 0) if tile.dim() > len(size) else tile.unsqueeze(0)
     tile = tile.unsqueeze(0).to(like.device)
@@ -36,7 +36,7 @@ def read_tile(
         tile = prepare(tile)
     elif not tile.is_floating_point():
         raise ValueError(
-            f"the image holds {pixels.dtype} pixels: say how a network shall see them, for example "
+            f"the image holds {pixels.dtype} pixels: say how to scale them, for example "
             "prepare=lambda tile: tile.float() / 255"
         )
     if tile.shape[2:] != torch.Size(size):
@@ -45,7 +45,7 @@ def read_tile(
 
 
 def tiles(grid: tuple[int, ...], patches: int) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Blocks of at most so many patches that cover a grid, each as its start and its size in patches.
+    """Blocks of at most ``patches`` patches that cover a grid, each as its start and its size in patches.
 
     They are about as high as wide, so that a tiled file is not decoded once for every row of patches.
     """

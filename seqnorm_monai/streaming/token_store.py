@@ -1,4 +1,4 @@
-"""Where the tokens of a large image lie between two layers: in memory, or in files that are read and written.
+"""Where the tokens of a large image are kept between two layers: in memory, or in files that are read and written.
 
 Files are read and written, not mapped: a mapped page counts as memory of the process, a file's cache does not.
 """
@@ -25,7 +25,7 @@ class TokenStore(Protocol):
         """Put (1, n, C) at start to start + n."""
 
     def flush(self) -> None:
-        """Return when what was written will survive the process."""
+        """Return when everything written is safe from the end of the process."""
 
     def close(self) -> None:
         """Give back the memory or the file."""
@@ -138,7 +138,7 @@ class TokenStores:
             return MemoryStore(*self.shape)
         if self.named:
             path = self.folder / f"tokens.{slot}"
-            # w+b would empty a file from which the run shall go on
+            # w+b would empty the file that the run goes on from
             stream = path.open("r+b" if path.exists() else "w+b", buffering=0)
         else:
             # closed with the store, not here
@@ -146,7 +146,7 @@ class TokenStores:
         return FileStore(stream, *self.shape)
 
     def require(self, layer: int) -> None:
-        """Refuse to go on from a named file that is not there, or not as long as this run would have left it.
+        """Refuse to go on from a named file that is missing, or not as long as this run would have left it.
 
         Raises:
             ValueError: naming the file.

@@ -9,8 +9,8 @@ norm1(X), statistics (m, S) of H, and the map (A, c) that follows from S::
     dS, weights' gradients             from dA, dc, through the small function S -> (A, c)
     dH_n += (dS + dS^T)(h_n - m) / N + dm / N
 
-The last line needs the sums over all chunks, so it is added when the layer below, whose output X is, recomputes X for
-its own gradients: one pass a layer. The last layer acts on the class token alone.
+The last line needs the sums over all chunks. It is added when the layer below, whose output is X, recomputes X for its
+own gradients. So there is one pass for each layer. The last layer acts only on the class token.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Scales = list[tuple[Tensor, Tensor]]
 
 
 class GradientSum:
-    """Gradients of parameters, summed beside them: a run that breaks off leaves every ``grad`` as it was."""
+    """Gradients of parameters, summed apart from ``grad``, which a run that breaks off leaves as it was."""
 
     def __init__(self) -> None:
         self._sums: dict[nn.Parameter, Tensor] = {}
@@ -236,7 +236,7 @@ def stream_backward(
             cls_token = inputs[layers - 1].read(0, 1).to(like.device)
             value, above = backward.read_out(cls_token, loss, gradients[0])
             for layer in reversed(range(layers - 1)):
-                # its output is made again from its input, so what lies above is of no more use
+                # a layer's output is computed again from its input, so the store above is not needed any more
                 inputs.close(layer + 1)
                 above = backward.layer(layer, inputs[layer], gradients[0], above)
             backward.embedding(gradients[0], above)

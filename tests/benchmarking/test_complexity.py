@@ -12,7 +12,15 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 
 from seqnorm_monai.attention.modules import create_attention
 from seqnorm_monai.benchmarking import complexity
-from seqnorm_monai.benchmarking.complexity import FORMS, NetworkSize
+from seqnorm_monai.benchmarking.complexity import FORMS
+from seqnorm_monai.benchmarking.network_complexity import (
+    NetworkSize,
+    network_backward_multiply_adds,
+    network_kept_bytes,
+    network_multiply_adds,
+    network_parameters,
+    network_peak_bytes,
+)
 from seqnorm_monai.benchmarking.peers import PEERS
 from seqnorm_monai.networks import mlp
 from seqnorm_monai.networks.vit import SeqNormViT
@@ -151,10 +159,10 @@ def test_network_is_exact(form: str, batch: int) -> None:
     model, size = network(form, grid)
     forward, backward = counted_multiply_adds(model, image(grid, batch))
     asked = LAYERS * probes(form, tokens=size.tokens, hidden=size.hidden, heads=size.heads)
-    assert forward == batch * complexity.network_multiply_adds(form, size) + asked
-    assert backward == batch * complexity.network_backward_multiply_adds(form, size)
-    assert counted_kept_bytes(model, image(grid, batch)) == complexity.network_kept_bytes(form, size, batch=batch)
-    assert sum(parameter.numel() for parameter in model.parameters()) == complexity.network_parameters(form, size)
+    assert forward == batch * network_multiply_adds(form, size) + asked
+    assert backward == batch * network_backward_multiply_adds(form, size)
+    assert counted_kept_bytes(model, image(grid, batch)) == network_kept_bytes(form, size, batch=batch)
+    assert sum(parameter.numel() for parameter in model.parameters()) == network_parameters(form, size)
 
 
 def test_kept_bytes_with_the_gelu_made_again() -> None:
@@ -162,9 +170,9 @@ def test_kept_bytes_with_the_gelu_made_again() -> None:
     model, size = network("seqnorm", grid)
     for block in model.blocks:
         block.mlp.recompute_gelu = True
-    expected = complexity.network_kept_bytes("seqnorm", size, recompute_gelu=True)
+    expected = network_kept_bytes("seqnorm", size, recompute_gelu=True)
     assert counted_kept_bytes(model, image(grid, 1)) == expected
-    assert expected < complexity.network_kept_bytes("seqnorm", size)
+    assert expected < network_kept_bytes("seqnorm", size)
 
 
 @pytest.mark.parametrize("batch", BATCHES)
@@ -191,7 +199,7 @@ def test_peak_of_network(form: str) -> None:
     grid = (71, 67)
     model, size = network(form, grid)
     x = image(grid, 1)
-    assert_peak(form, counted_peak_bytes(lambda: model.eval()(x)), complexity.network_peak_bytes(form, size))
+    assert_peak(form, counted_peak_bytes(lambda: model.eval()(x)), network_peak_bytes(form, size))
 
 
 def test_peak_of_network_in_several_chunks() -> None:
@@ -199,10 +207,10 @@ def test_peak_of_network_in_several_chunks() -> None:
     grid = (71, 67)
     model, size = network("seqnorm", grid)
     x = image(grid, 1)
-    expected = complexity.network_peak_bytes("seqnorm", size, in_chunks=False)
+    expected = network_peak_bytes("seqnorm", size, in_chunks=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mlp, "CHUNK_NUMBERS", 41 * 1009)
-        chunked = complexity.network_peak_bytes("seqnorm", size)
+        chunked = network_peak_bytes("seqnorm", size)
         assert chunked < 0.8 * expected
         assert_peak("seqnorm", counted_peak_bytes(lambda: model.eval()(x)), chunked)
 

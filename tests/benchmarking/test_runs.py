@@ -13,20 +13,14 @@ import pytest
 import torch
 
 from seqnorm_monai.benchmarking import memory, runs, timing
-from seqnorm_monai.benchmarking.cases import (
-    MODES,
-    Case,
-    LayerCase,
-    NetworkCase,
-    case_from_json,
-    create_form,
-    replace_attention,
-)
+from seqnorm_monai.benchmarking.cases import MODES, Case, LayerCase, NetworkCase, case_from_json
 from seqnorm_monai.benchmarking.complexity import FORMS
 from seqnorm_monai.benchmarking.environment import describe_environment
 from seqnorm_monai.benchmarking.figure import curve, draw_scaling, read_rows
+from seqnorm_monai.benchmarking.forms import create_form, replace_attention
 from seqnorm_monai.benchmarking.peers import PEERS
 from seqnorm_monai.benchmarking.runs import COLUMNS, RunSettings
+from seqnorm_monai.benchmarking.summary import format_table
 from seqnorm_monai.networks.mlp import MLP
 from seqnorm_monai.networks.vit import SeqNormViT
 from tests.makers.bundles import ROOT
@@ -189,7 +183,7 @@ def test_cell_has_a_row_for_each_form_and_one_reason(monkeypatch: pytest.MonkeyP
     rate = 2 * int(ours["multiply_adds"]) / float(ours["seconds_median"]) / 1e9
     assert float(ours["share_of_matrix_rate"]) == pytest.approx(rate / float(ours["matrix_gflops"]), rel=0.01)
     assert all(row["hardware"] and row["commit"] and row["torch"] == torch.__version__ for row in rows)
-    table = runs.format_table(rows)
+    table = format_table(rows)
     assert "one step takes too long" in table and "N = 19" in table
 
 

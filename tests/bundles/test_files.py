@@ -14,7 +14,7 @@ import torch
 from monai.bundle import ConfigParser, create_workflow, verify_metadata, verify_net_in_out
 
 from seqnorm_monai import __version__
-from seqnorm_monai.attention.modules import ATTENTION_KINDS
+from seqnorm_monai.attention import ATTENTION_KINDS
 from tests.makers.bundles import BUNDLES, SHARED, config
 
 every_bundle = pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)

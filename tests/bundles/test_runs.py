@@ -17,7 +17,7 @@ import torch
 from monai.bundle import ConfigParser
 from pydicom.data import get_testdata_file
 
-from seqnorm_monai.attention.modules import ATTENTION_KINDS, ATTENTION_PATHS
+from seqnorm_monai.attention import ATTENTION_KINDS, ATTENTION_PATHS
 from seqnorm_monai.networks.vit import SeqNormViT
 from tests.makers.bundles import CHEST, bundle_command, config, copy_bundle, environment, run_command
 

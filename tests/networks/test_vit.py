@@ -224,7 +224,7 @@ def test_path_reaches_every_block_and_changes_nothing(path: str) -> None:
 def test_refuses_input_it_cannot_cut(dims: int) -> None:
     net = network(spatial_dims=dims)
     x = images(dims)
-    with pytest.raises(ValueError, match=r"spatial axis 1 .* no multiple of the patch"):
+    with pytest.raises(ValueError, match=r"spatial axis 1 .* not a multiple of the patch"):
         net(x[:, :, :, :-1])
     with pytest.raises(ValueError, match="3 channel"):
         net(x[:, :1])

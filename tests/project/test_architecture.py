@@ -7,12 +7,11 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-import seqnorm_monai
-import seqnorm_monai.images
 from tests.makers.bundles import ROOT
 
 PACKAGE = ROOT / "seqnorm_monai"
@@ -179,7 +178,8 @@ def test_the_package_itself_imports_nothing() -> None:
 
 
 def test_public_names_exist() -> None:
-    for package in (seqnorm_monai, seqnorm_monai.images):
+    for folder in ("", ".attention", ".images", ".networks", ".streaming"):
+        package = import_module(f"seqnorm_monai{folder}")
         for name in package.__all__:
             assert getattr(package, name) is not None
         with pytest.raises(AttributeError, match="no attribute 'absent'"):
