@@ -1,6 +1,6 @@
 """Draw time and memory against the resolution from the CSV of scripts/benchmark_scaling.py, and print it as tables.
 
-python scripts/plot_scaling.py --csv scaling.csv --output scaling.png
+python scripts/plot_scaling.py --csv scripts/results/scaling_cpu_051319b.csv --output scripts/results/scaling.png
 """
 
 from __future__ import annotations
