@@ -5,6 +5,7 @@ from seqnorm_monai.data.datalists import DatalistError, load_datalist, write_dat
 from seqnorm_monai.data.fault_tolerant import FaultTolerantDataset, FaultTolerantLoader
 from seqnorm_monai.data.items import find_images
 from seqnorm_monai.data.load import LoadRadiograph, LoadRadiographd, LoadStudy, LoadStudyd, load_image
+from seqnorm_monai.data.seeding import SeededDataset
 from seqnorm_monai.data.tensors import to_metatensor
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "LoadRadiographd",
     "LoadStudy",
     "LoadStudyd",
+    "SeededDataset",
     "find_images",
     "load_datalist",
     "load_image",

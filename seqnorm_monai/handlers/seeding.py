@@ -6,17 +6,17 @@ import random
 
 import ignite.distributed as idist
 import numpy as np
+import torch
 from ignite.engine import Engine, Events
 from monai.data.utils import set_rnd
-from torch import manual_seed
+from torch.utils.data import DataLoader
+
+from seqnorm_monai.data.seeding import SeededDataset, derived_seed
 
 
 def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:
-    """A number of 32 bits for one epoch of one process, by numpy's ``SeedSequence``.
-
-    Neighbouring arguments give unrelated numbers, so that epoch 2 of seed 0 is not epoch 1 of seed 1.
-    """
-    return int(np.random.SeedSequence([seed, epoch, rank]).generate_state(1)[0])
+    """The seed of one epoch of one process: see `derived_seed`."""
+    return derived_seed(seed, epoch, rank)
 
 
 class EpochSeeder:
@@ -30,6 +30,9 @@ class EpochSeeder:
     Ignite makes the iterator of an epoch after ``EPOCH_STARTED``, so everything it draws comes from these seeds. This
     holds as long as an epoch is one pass over the data loader, as MONAI's trainer has it by default.
 
+    The data set of the loader should be a `SeededDataset`. Then workers may live on from one epoch to the next, and
+    their number changes nothing. With any other data set a training must be resumed with as many workers.
+
     Each process of a distributed training has random numbers of its own, so that the copies of a network do not drop
     the same paths; a ``DistributedSampler`` has its own seed and shares the images out as before.
 
@@ -38,7 +41,8 @@ class EpochSeeder:
 
     Raises:
         ValueError: if ``seed`` is not such a number; when the training starts, if the data loader keeps its workers
-            from one epoch to the next, because their random states cannot be reached.
+            from one epoch to the next and its data set is no `SeededDataset`, because their random states cannot be
+            reached.
     """
 
     def __init__(self, seed: int) -> None:
@@ -52,16 +56,30 @@ class EpochSeeder:
 
     def __call__(self, engine: Engine) -> None:
         loader = engine.state.dataloader
-        if getattr(loader, "persistent_workers", False):
-            raise ValueError(
-                "the data loader has persistent_workers=True: its workers' random states go on from epoch to epoch "
-                "and a resumed training could not repeat them; set it to False"
-            )
         seed = epoch_seed(self.seed, engine.state.epoch, idist.get_rank())
-        manual_seed(seed)
+        torch.manual_seed(seed)
         np.random.seed(seed)
         random.seed(seed)
         if getattr(loader, "generator", None) is not None:
             loader.generator.manual_seed(seed)
-        # without workers MONAI's loader seeds the transforms only once, when it is made
-        set_rnd(getattr(loader, "dataset", None), seed)
+        dataset = getattr(loader, "dataset", None)
+        if isinstance(dataset, SeededDataset):
+            dataset.set_seed(seed)
+            _draw_as_a_new_iterator(loader)
+        elif getattr(loader, "persistent_workers", False):
+            raise ValueError(
+                "the data loader has persistent_workers=True: its workers' random states go on from epoch to epoch "
+                "and a resumed training could not repeat them; set it to False, or wrap the data set in SeededDataset"
+            )
+        else:
+            # without workers MONAI's loader seeds the transforms only once, when it is made
+            set_rnd(dataset, seed)
+
+
+def _draw_as_a_new_iterator(loader: DataLoader) -> None:
+    """Draw the number that a new iterator draws for its workers, where the one of the last epoch is used again.
+
+    The order of the images is drawn next, and it must not depend on whether this is the first epoch of the process.
+    """
+    if loader.persistent_workers and loader._iterator is not None:
+        torch.empty((), dtype=torch.int64).random_(generator=loader.generator)

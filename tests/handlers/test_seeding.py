@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from monai.engines import SupervisedTrainer
 from monai.transforms import Compose, Lambdad, RandGaussianNoised
 from torch import nn
 
+from seqnorm_monai.data import SeededDataset
 from seqnorm_monai.handlers import EpochSeeder, ResumableCheckpoint
 from seqnorm_monai.handlers.seeding import epoch_seed
 
@@ -28,7 +30,7 @@ def jitter(image: torch.Tensor) -> torch.Tensor:
     return image + np.random.normal() + random.random()
 
 
-def loader(num_workers: int, **options: object) -> DataLoader:
+def loader(num_workers: int, *, seeded: bool = False, **options: object) -> DataLoader:
     """Items that know their number, behind random transforms."""
     generator = torch.Generator().manual_seed(37)
     items = [
@@ -41,7 +43,8 @@ def loader(num_workers: int, **options: object) -> DataLoader:
     ]
     transforms = Compose([RandGaussianNoised("image", prob=0.7), Lambdad("image", jitter)])
     dataset = CacheDataset(items, transforms, progress=False)
-    return DataLoader(dataset, batch_size=3, shuffle=True, num_workers=num_workers, **options)
+    whole = SeededDataset(dataset) if seeded else dataset
+    return DataLoader(whole, batch_size=3, shuffle=True, num_workers=num_workers, **options)
 
 
 class Training:
@@ -92,6 +95,37 @@ def test_resumed_training_ends_with_the_weights_of_an_unbroken_one(tmp_path: Pat
     resumed = Training(tmp_path / "parts", 3, num_workers=num_workers, resume=True).run()
     assert resumed.orders == {3: whole.orders[3]}
     assert torch.equal(resumed.weights(), whole.weights())
+
+
+@pytest.mark.parametrize("before", [{"num_workers": 0}, {"num_workers": 2}, {"num_workers": 2, "persistent": True}])
+def test_neither_number_nor_life_of_the_workers_matters(tmp_path: Path, before: dict[str, Any]) -> None:
+    """Resumed with one worker that lives on, after none, two, or two that live on."""
+
+    def training(folder: str, max_epochs: int, *, num_workers: int, persistent: bool = False) -> Training:
+        data = loader(num_workers, seeded=True, persistent_workers=persistent)
+        resume = (tmp_path / folder).exists()
+        return Training(tmp_path / folder, max_epochs, data=data, resume=resume).run()
+
+    whole = training("whole", 5, num_workers=0)
+    training("parts", 2, **before)
+    resumed = training("parts", 5, num_workers=1, persistent=True)
+    assert resumed.orders == {epoch: whole.orders[epoch] for epoch in (3, 4, 5)}
+    assert torch.equal(resumed.weights(), whole.weights())
+
+
+def test_items_are_drawn_anew_in_each_epoch_and_leave_other_numbers_alone() -> None:
+    data = loader(0, seeded=True).dataset
+    # without a seed, as they come
+    assert not torch.equal(data[3]["image"], data[3]["image"])
+    data.set_seed(3)
+    first = [data[index]["image"] for index in range(COUNT)]
+    torch.manual_seed(0), np.random.seed(0), random.seed(0)
+    expected = torch.rand(1), np.random.rand(), random.random()
+    torch.manual_seed(0), np.random.seed(0), random.seed(0)
+    assert torch.equal(data[-1]["image"], first[-1])
+    assert (torch.rand(1), np.random.rand(), random.random()) == expected
+    data.set_seed(4)
+    assert not any(torch.equal(data[index]["image"], first[index]) for index in range(COUNT))
 
 
 def test_every_epoch_and_every_seed_has_an_order_of_its_own(tmp_path: Path) -> None:
