@@ -26,7 +26,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[TextIO]:
 
 @contextmanager
 def replacing_bytes(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """As `replacing`, for bytes."""
+    """As `replacing`, for bytes. An `OSError` of writing, as of a full disk, names the file."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     # one name, so that what a killed process left is overwritten by the next and does not pile up
@@ -37,12 +37,26 @@ def replacing_bytes(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, target)
+    except Exception as error:
+        _name(error, target)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def _name(error: BaseException | None, path: Path) -> None:
+    """Give the path to an `OSError` that names none, and to one that `torch.save` hides behind an error of its own."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            error.filename = os.fspath(path)
+        error = error.__context__ if error.__cause__ is None else error.__cause__
+
+
 class GrowingTable:
-    """A CSV file that grows under the name `NAME.partial.csv` and becomes `NAME.csv` when it is whole."""
+    """A CSV file that grows under the name `NAME.partial.csv` and becomes `NAME.csv` when it is whole.
+
+    Rows are added all or none: when the disk is full, the file ends after the last whole row.
+    """
 
     def __init__(self, path: Path, header: Sequence[str]) -> None:
         self.path = path
@@ -59,9 +73,20 @@ class GrowingTable:
 
     def append(self, rows: Iterable[Sequence[str]]) -> None:
         rows = list(rows)
-        # closed each time: a run that breaks off leaves every row of its finished iterations
-        with self._partial.open("a", encoding="utf-8", errors="backslashreplace", newline="") as stream:
-            csv.writer(stream, lineterminator="\n").writerows(rows)
+        text = io.StringIO(newline="")
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        content = memoryview(text.getvalue().encode(errors="backslashreplace"))
+        # Closed each time: a run that breaks off leaves every row of its finished iterations. Without a buffer, which
+        # would be written once more when the file is closed after an error.
+        with self._partial.open("ab", buffering=0) as stream:
+            whole = stream.seek(0, os.SEEK_END)
+            try:
+                while content:
+                    content = content[stream.write(content) :]
+            except OSError as error:
+                stream.truncate(whole)
+                _name(error, self._partial)
+                raise
         self.num_rows += len(rows)
 
     def finish(self) -> None:

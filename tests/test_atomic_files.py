@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from seqnorm_monai.atomic_files import GrowingTable, replacing, replacing_bytes
+
+try:
+    import resource
+except ImportError:
+    resource = None
 
 
 def test_replaces_as_a_whole(tmp_path: Path) -> None:
@@ -31,6 +38,44 @@ def test_a_write_that_fails_leaves_the_file_before_it(tmp_path: Path, opened: Ca
         raise RuntimeError("disk")
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+class SmallDisk:
+    """A disk on which the files of this process may have 10,007 bytes."""
+
+    def __enter__(self) -> None:
+        self._limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_007, self._limits[1]))
+
+    def __exit__(self, *_: object) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, self._limits)
+
+
+@pytest.mark.skipif(resource is None, reason="Windows has no such limit")
+@pytest.mark.parametrize("save", [torch.save, lambda content, stream: stream.write(bytes(content.numel()))])
+def test_a_disk_that_is_too_small_is_named_with_the_file(tmp_path: Path, save: Callable) -> None:
+    path = tmp_path / "model.pt"
+    path.write_text("before")
+    with pytest.raises((OSError, RuntimeError)) as caught, SmallDisk(), replacing_bytes(path) as stream:
+        save(torch.zeros(100_003), stream)
+    errors = [caught.value, caught.value.__context__]
+    assert [(e.errno, e.filename) for e in errors if isinstance(e, OSError)] == [(errno.EFBIG, str(path))]
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(resource is None, reason="Windows has no such limit")
+def test_rows_that_do_not_fit_leave_the_table_whole(tmp_path: Path) -> None:
+    table = GrowingTable(tmp_path / "rows.csv", ["a", "b"])
+    table.start()
+    table.append([["1", "2"]])
+    with pytest.raises(OSError, match=r"rows\.partial\.csv"), SmallDisk():
+        table.append([["3", "x" * 997]] * 31)
+    assert (tmp_path / "rows.partial.csv").read_text() == "a,b\n1,2\n"
+    assert table.num_rows == 1
+    table.append([["5", "7"]])
+    table.finish()
+    assert (tmp_path / "rows.csv").read_text() == "a,b\n1,2\n5,7\n"
 
 
 def test_bytes_that_are_no_text_are_escaped(tmp_path: Path) -> None:

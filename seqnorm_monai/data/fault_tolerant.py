@@ -8,7 +8,6 @@ nobody can open is among them too, so that nothing drops out unseen.
 """
 
 import logging
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,7 @@ from ignite.engine import Engine, Events
 from monai.data import DataLoader, Dataset, MetaTensor, list_data_collate
 from monai.transforms import Compose
 
-from seqnorm_monai.data.machine_errors import MachineError, remedy
+from seqnorm_monai.data.machine_errors import MachineError, chain, explained, own_reason
 
 IMAGE = "image"
 # where an item and its sample carry the path of their (first) file: metadata depends on the reader, this does not
@@ -190,9 +189,9 @@ def reason_text(error: BaseException, transform: Compose) -> str:
     wrappers = {
         f"applying transform {step}": getattr(step, "__name__", type(step).__name__) for step in _steps(transform)
     }
-    links = list(_chain(error))
+    links = list(chain(error))
     for link in links:
-        if reason := _own_reason(link):
+        if reason := single_line(own_reason(link)):
             return reason
     origin, where = error, "a transform"
     for origin in links:
@@ -202,43 +201,21 @@ def reason_text(error: BaseException, transform: Compose) -> str:
     return f"{type(origin).__name__} in {where}"
 
 
-def _own_reason(link: BaseException) -> str:
-    """What a reader says of a file that it refuses, in one line; "" for other exceptions."""
-    reason = getattr(link, "reason", None)
-    # the `reason` of a UnicodeError is a word of its codec, not of a reader
-    return single_line(reason) if isinstance(reason, str) and not isinstance(link, UnicodeError) else ""
-
-
 def _stop_for_machine(error: BaseException, where: str) -> None:
     """Raise `MachineError` if `error` is one of the machine, and no reader made a refusal with a reason of it."""
-    for link in _chain(error):
-        if _own_reason(link):
-            return
-        if advice := remedy(link):
-            number = getattr(link, "errno", None)
-            what = type(link).__name__ + (f" ({os.strerror(number)})" if number else "")
-            # the text of the error could quote a header
-            raise MachineError(f"{what} while reading {where}: the machine is at its limit; {advice}") from None
+    explanation = explained(error, f"while reading {where}")
+    if explanation is not None:
+        raise explanation from None
 
 
 def is_set_aside(error: BaseException) -> bool:
     """Whether the failure says of itself that the file is in order, by the attribute `set_aside`."""
-    return any(getattr(link, "set_aside", False) is True for link in _chain(error))
+    return any(getattr(link, "set_aside", False) is True for link in chain(error))
 
 
 def single_line(text: str) -> str:
     """`text` in one line of printable characters that no spreadsheet takes for a formula."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split()).lstrip("=+-@ ")
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The exception, what it was raised from, and so on; each once."""
-    link: BaseException | None = error
-    seen: set[int] = set()
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        yield link
-        link = link.__context__ if link.__cause__ is None else link.__cause__
 
 
 def _steps(transform: Callable[..., Any]) -> Iterator[Callable[..., Any]]:

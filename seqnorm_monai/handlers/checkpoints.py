@@ -12,7 +12,6 @@ With several processes the first one writes, and all of them load.
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,11 @@ from typing import Any
 import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
-from ignite.handlers import Checkpoint
 from torch import nn
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from seqnorm_monai.atomic_files import replacing_bytes
+from seqnorm_monai.handlers.restoring import load_states
+from seqnorm_monai.handlers.run_lock import RunLock
 
 logger = logging.getLogger(__name__)
 
@@ -63,39 +62,49 @@ class BestModelSaver:
 class ResumableCheckpoint:
     """After each epoch, write all that a training needs to go on; at the start, go on from it if told to.
 
-    Saved are the state dicts of ``objects``, the trainer's epoch and iteration, its gradient scaler if it has one, and
-    the evaluator's best metric. Attach it to the trainer after the handler that runs the validation, so that
-    the best metric of the epoch is in the file. Random numbers are not saved: ``EpochSeeder`` makes them depend on the
-    epoch's number alone.
+    Saved are the state dicts of ``objects``, the trainer's epoch and iteration, its gradient scaler if it has one, the
+    best metrics of trainer and evaluator, and whether the training was ended early. Attach it to the trainer after the
+    handler that runs the validation, so that the best metric of the epoch is in the file. Random numbers are not
+    saved: ``EpochSeeder`` makes them depend on the epoch's number alone.
 
     A learning rate schedule goes on from the saved step, with the length, warm-up and base rate that it was made with
-    now. So a training that is resumed with another ``max_epochs`` follows the schedule of that length.
+    now: see `seqnorm_monai.handlers.restoring`. So a training that is resumed with another ``max_epochs`` follows the
+    schedule of that length. To resume a training that is over logs so and ends at once, without an error: queues of
+    jobs start again what has ended. A training that begins anew removes the checkpoint of an earlier one.
 
     Args:
         path: the file, for example ``output/training/checkpoint.pt``. Not below ``models``, where hosts offer every
             ``.pt`` file as weights.
-        objects: what has a ``state_dict``: network (without wrapper), optimizer, learning rate schedule.
+        objects: what has a ``state_dict``: network (without wrapper), optimizer, learning rate schedule, a moving
+            average of the weights, ignite's ``EarlyStopping``.
         evaluator: the validation's evaluator, whose best metric is carried over; None for a training without any.
         resume: load ``path`` before the first epoch. ``max_epochs`` stays what the trainer was made with.
+        lock: that of the folder of ``path``. If a run there was interrupted before it wrote a checkpoint, ``resume``
+            begins at the beginning.
 
     Raises:
-        FileNotFoundError: when the training starts, if ``resume`` is asked for and ``path`` does not exist.
-        ValueError: when the training starts, if the checkpoint's epoch is already ``max_epochs`` or beyond, or if an
-            epoch had another number of iterations.
+        FileNotFoundError: when the training starts, if ``resume`` is asked for, ``path`` does not exist, and no run
+            was interrupted there.
+        ValueError: when the training starts, if an epoch had another number of iterations.
     """
 
     def __init__(
-        self, path: str, objects: Mapping[str, Any], evaluator: Engine | None = None, resume: bool = False
+        self,
+        path: str,
+        objects: Mapping[str, Any],
+        evaluator: Engine | None = None,
+        resume: bool = False,
+        lock: RunLock | None = None,
     ) -> None:
         self.path = Path(path)
         self.objects = dict(objects)
         self.evaluator = evaluator
         self.resume = resume
+        self.lock = lock
 
     def attach(self, engine: Engine) -> None:
         """To be attached to a trainer."""
-        if self.resume:
-            engine.add_event_handler(Events.STARTED, self._resume)
+        engine.add_event_handler(Events.STARTED, self._resume if self.resume else self._begin)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
 
     def _everything(self, trainer: Engine) -> dict[str, Any]:
@@ -105,13 +114,20 @@ class ResumableCheckpoint:
     def _write(self, trainer: Engine) -> None:
         state = {name: value.state_dict() for name, value in self._everything(trainer).items()}
         if self.evaluator is not None:
-            best = self.evaluator.state
-            state["best"] = {"metric": float(best.best_metric), "epoch": int(best.best_metric_epoch)}
+            state["best"] = _best(self.evaluator)
+        state["train_best"] = _best(trainer)
+        state["stopped"] = bool(trainer.should_terminate)
         _save(state, self.path)
+
+    def _begin(self) -> None:
+        # killed before its first checkpoint, this training would otherwise be resumed from that of another one
+        if idist.get_rank() == 0:
+            self.path.unlink(missing_ok=True)
 
     def _resume(self, trainer: Engine) -> None:
         if not self.path.is_file():
-            raise FileNotFoundError(f"{self.path}: there is no checkpoint to resume from; train without resume first")
+            self._begin_again()
+            return
         state = torch.load(self.path, map_location=trainer.state.device, weights_only=True)
         max_epochs, epoch_length = trainer.state.max_epochs, trainer.state.epoch_length
         if state["trainer"]["epoch_length"] != epoch_length:
@@ -119,35 +135,36 @@ class ResumableCheckpoint:
                 f"{self.path}: was written with {state['trainer']['epoch_length']} iterations an epoch, now there are "
                 f"{epoch_length}: resume with the same data and batch size, or start anew"
             )
-        _load(self._everything(trainer), state)
-        if trainer.state.epoch >= max_epochs:
-            raise ValueError(
-                f"{self.path}: the training already ended after {trainer.state.epoch} epochs; "
-                f"to go on, set max_epochs above that (it is {max_epochs})"
-            )
+        objects = self._everything(trainer)
+        if "scaler" not in state and objects.pop("scaler", None) is not None:
+            logger.warning(f"{self.path}: was written without mixed precision; its gradient scaler begins anew")
+        load_states(objects, state)
         trainer.state.max_epochs = max_epochs
-        if self.evaluator is not None and "best" in state:
-            self.evaluator.state.best_metric = state["best"]["metric"]
-            self.evaluator.state.best_metric_epoch = state["best"]["epoch"]
-        logger.info(f"Resumed from {self.path} after epoch {trainer.state.epoch}")
+        _set_best(trainer, state.get("train_best"))
+        if self.evaluator is not None:
+            _set_best(self.evaluator, state.get("best"))
+        epoch = trainer.state.epoch
+        # one that was ended early goes on if it is given more epochs
+        if epoch >= max_epochs or (state.get("stopped") and max_epochs <= state["trainer"]["max_epochs"]):
+            logger.info(
+                f"{self.path}: the training already ended after {epoch} epochs, nothing is left to do; "
+                f"to go on, set max_epochs above {max(epoch, max_epochs)} (it is {max_epochs})"
+            )
+            trainer.terminate()
+        else:
+            logger.info(f"Resumed from {self.path} after epoch {epoch}")
+
+    def _begin_again(self) -> None:
+        if self.lock is None or not self.lock.interrupted:
+            raise FileNotFoundError(f"{self.path}: there is no checkpoint to resume from; train without resume first")
+        logger.info(f"{self.path}: the run before ended within its first epoch; the training begins at the beginning")
 
 
-def _load(objects: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-    """The saved states; of a schedule only its step, since its state would bring the old length back."""
-    schedules = {
-        name: value
-        for name, value in objects.items()
-        # a plateau is found by what was measured, not by counting steps; a chain of schedules counts none
-        if isinstance(value, LRScheduler) and not isinstance(value, ReduceLROnPlateau) and "last_epoch" in state[name]
-    }
-    for name, schedule in schedules.items():
-        with warnings.catch_warnings():
-            # torch warns of steps of a schedule before any of the optimizer; those of the optimizer are in the file
-            warnings.filterwarnings("ignore", message=".*lr_scheduler.step", category=UserWarning)
-            for _ in range(state[name]["last_epoch"] - schedule.last_epoch):
-                schedule.step()
-    Checkpoint.load_objects({name: value for name, value in objects.items() if name not in schedules}, state)
-    for schedule in schedules.values():
-        # the optimizer's state has the rate of the old schedule
-        for group, rate in zip(schedule.optimizer.param_groups, schedule.get_last_lr(), strict=True):
-            group["lr"] = rate
+def _best(engine: Engine) -> dict[str, float]:
+    return {"metric": float(engine.state.best_metric), "epoch": int(engine.state.best_metric_epoch)}
+
+
+def _set_best(engine: Engine, best: Mapping[str, float] | None) -> None:
+    if best is not None:
+        engine.state.best_metric = best["metric"]
+        engine.state.best_metric_epoch = best["epoch"]

@@ -41,6 +41,10 @@ ERRORS: dict[str, tuple[BaseException, str]] = {
     "files": (OSError(errno.EMFILE, SECRET), "Too many open files.*ulimit -n"),
     "all files": (OSError(errno.ENFILE, SECRET), "Too many open files in system.*ulimit -n"),
     "disk": (OSError(errno.ENOSPC, SECRET), "No space left on device.*free space"),
+    "large": (OSError(errno.EFBIG, SECRET), "File too large.*ulimit -f"),
+    "read only": (OSError(errno.EROFS, SECRET), "Read-only file system.*output_dir"),
+    "drive": (OSError(errno.EIO, SECRET), "Input/output error.*drive failed"),
+    "server": (OSError(errno.ESTALE, SECRET), "Stale file handle.*drive failed"),
     "shared": (RuntimeError("unable to write to file </torch_17_19>: No space left on device (28)"), "--shm-size"),
     "mapped": (RuntimeError("unable to mmap 17 bytes from file </torch_1>: Cannot allocate memory (12)"), "--shm-size"),
     "descriptors": (RuntimeError("received 0 items of ancdata"), "num_workers to 0"),
@@ -249,7 +253,7 @@ def test_shared_memory_that_ends_in_the_collation_stops_the_run(
 @pytest.mark.parametrize(
     "error",
     [
-        OSError(errno.EIO, ""),
+        OSError(errno.EACCES, ""),
         OSError(errno.ENOENT, ""),
         OSError("no number"),
         ValueError("shared memory"),
