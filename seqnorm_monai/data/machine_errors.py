@@ -21,7 +21,7 @@ _FILES = "raise the limit of open files (ulimit -n), or use fewer num_workers"
 _DISK = "free space on the disk, also where temporary files go (TMPDIR)"
 _QUOTA = "the file is larger than the file system or the limit of the process (ulimit -f) allows; write to another disk"
 _READ_ONLY = "the disk can only be read; give an output_dir, ckpt_dir and cache_dir that can be written to"
-_DRIVE = "the disk or network drive failed: check its cable, connection and health; if it is one damaged file, leave that out"
+_DRIVE = "the disk or network drive failed: check its connection and health; if one file fails alone, leave it out"
 _REMEDIES = {
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), _FILES),
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), _DISK),

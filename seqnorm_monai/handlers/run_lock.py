@@ -44,7 +44,8 @@ class RunLock:
     def __init__(self, folders: Sequence[str | os.PathLike[str]]) -> None:
         if isinstance(folders, (str, os.PathLike)):
             raise TypeError(f"argument folders must be a list of folders; got {folders!r}")
-        self.folders = [Path(folder) for folder in folders]
+        # each once: two names may be one folder
+        self.folders = list({os.path.realpath(folder): Path(folder) for folder in folders}.values())
 
     @property
     def interrupted(self) -> bool:
@@ -67,10 +68,14 @@ class RunLock:
         """
         if idist.get_rank() > 0:
             return
-        for folder in self.folders:
-            key = os.path.realpath(folder)
-            if key not in _HELD:
-                _HELD[key] = self._taken(folder)
+        new = [folder for folder in self.folders if os.path.realpath(folder) not in _HELD]
+        try:
+            for folder in new:
+                _HELD[os.path.realpath(folder)] = self._taken(folder)
+        except BaseException:
+            # all or none
+            RunLock(new).release()
+            raise
 
     def release(self) -> None:
         """Give the folders back and remove their lock files."""
@@ -94,10 +99,12 @@ class RunLock:
             logger.warning(f"{folder}: {error.strerror}, so a second run in this folder would not be refused")
             free = True
         if not free:
-            stream.seek(0)
+            with stream:
+                stream.seek(0)
+                owner = stream.read(200).strip() or "of an unknown process"
             raise RunInUseError(
-                f"{folder}: another run ({stream.read(200).strip() or 'of an unknown process'}) writes there; "
-                "wait for its end, or give another output_dir and ckpt_dir"
+                f"{folder}: another run ({owner}) writes there; wait for its end, or give another output_dir and "
+                "ckpt_dir"
             )
         if not is_at(stream, path):
             # it was removed, by a run that completed, between being opened and being locked

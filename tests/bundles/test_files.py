@@ -189,7 +189,7 @@ def test_weights_are_saved_and_loaded_without_a_wrapper(bundle: Path) -> None:
         "seqnorm_monai.handlers.BestModelSaver": lambda handler: handler["network"],
         "CheckpointLoader": lambda handler: handler["load_dict"]["model"],
     }
-    found = [networks[h["_target_"]](h) for h in handlers if h["_target_"] in networks]
+    found = [networks[h["_target_"]](h) for h in handlers if isinstance(h, dict) and h["_target_"] in networks]
     assert found == ["@network_def"] * 4
 
 
