@@ -205,3 +205,41 @@ def test_what_is_said_of_reading() -> None:
 def test_cells_keep_every_row() -> None:
     rows = read(NETWORK)
     assert sum(len(found) for found in cells_of(rows)) == len(rows)
+
+
+def test_what_did_not_help() -> None:
+    text = words(RESULTS / "README.md").partition("## What did not help")[2]
+
+    def times(name: str, form: str, mode: str, size: int) -> str:
+        return f"{float(cell(name, form=form, mode=mode, image_size=str(size))['times_ours']):.2f}"
+
+    def seconds(name: str, form: str) -> str:
+        return f"{float(cell(name, form=form, mode='training', image_size='1024')['seconds_median']):.2f} s"
+
+    def reader(case: str, name: str) -> str:
+        return f"{float(cell(READING, case=case, reader=name)['times_ours']):.3g}"
+
+    linear, xcit = (times(NETWORK, form, "inference", 224) for form in ("linear", "xcit"))
+    assert f"`linear` ({linear}) and `xcit` ({xcit})" in text
+    softmax, sima = (times(EARLIER, form, "training", 224) for form in ("softmax", "sima"))
+    assert f"softmax took {softmax} times and one with SimA {sima} times" in text
+    before, now = (times(name, "seqnorm-literal", "training", 1024) for name in (EARLIER, NETWORK))
+    assert f"was {before} in training at 1024 pixels (commit 508b971) and is {now} now" in text
+    for form, words_of in (("seqnorm-literal", "the literal form went"), ("seqnorm", "ours")):
+        assert f"{words_of} from {seconds(EARLIER, form)} to {seconds(NETWORK, form)}" in text
+    memory, disk = (
+        cell(STREAMING, task="training", tokens_in=place, pixels="32768")["peak_gib"] for place in ("memory", "disk")
+    )
+    assert f"held {memory} GiB instead of {disk} GiB" in text
+    native = "radiograph 2048 px, native"
+    assert f"took {reader('chest sample, JPEG', reading.WORKERS)} times as long as reading the chest sample" in text
+    assert f"and {reader(native, reading.WORKERS)} times for native" in text
+    assert f"halves the time ({reader(native, reading.DISK)})" in text
+    assert f"PydicomReader takes {reader('series, 22 files', 'PydicomReader')} times as long" in text
+
+
+def test_other_forms_need_less_memory_at_512_pixels() -> None:
+    rows = {row["form"]: row for row in read(NETWORK) if (row["mode"], row["image_size"]) == ("inference", "512")}
+    ours = float(rows.pop("seqnorm")["added_bytes"])
+    rows.pop("performer")
+    assert {f"{float(row['added_bytes']) / ours:.2f}" for row in rows.values()} == {"0.96"}
