@@ -23,6 +23,7 @@ from monai.utils import convert_to_tensor
 from seqnorm_monai.data.image_paths import archive_above
 from seqnorm_monai.data.machine_errors import remedy
 from seqnorm_monai.images.folders import files_below
+from seqnorm_monai.paths import require_path
 from seqnorm_monai.version import __version__
 
 # a MetaTensor's meta data hold small arrays; torch loads nothing but tensors and what is named here
@@ -123,7 +124,7 @@ class CachedDataset(CacheDataset):
     ) -> None:
         if isinstance(keys, str) or not keys:
             raise TypeError(f"argument keys must be a non-empty list of names; got {keys!r}")
-        self.cache_dir = None if cache_dir is None else Path(cache_dir)
+        self.cache_dir = None if cache_dir is None else Path(require_path(cache_dir, "cache_dir"))
         self.keys = tuple(keys)
         self._on_disk: _DiskCache | None = None
         super().__init__(data, transform, cache_rate=cache_rate, progress=progress)

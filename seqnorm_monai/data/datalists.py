@@ -17,6 +17,7 @@ import numpy as np
 
 from seqnorm_monai.atomic_files import replacing
 from seqnorm_monai.data.image_paths import ImagePaths
+from seqnorm_monai.paths import require_path
 
 SPLITS = ("training", "validation", "test")
 _LISTED_PROBLEMS = 5
@@ -39,7 +40,7 @@ def load_datalist(path: str | os.PathLike[str], *, split: str, class_names: Sequ
     names = _checked_names(class_names)
     if split not in SPLITS:
         raise DatalistError(f"argument split must be one of {', '.join(SPLITS)}; got {split!r}")
-    splits = _read(path)
+    splits = _read(require_path(path, "datalist"))
     folder = os.path.dirname(os.path.abspath(path))
     problems = _problems(splits, folder, names)
     if problems:

@@ -25,6 +25,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from seqnorm_monai.atomic_files import replacing_bytes
+from seqnorm_monai.paths import require_path
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class BestModelSaver:
     """
 
     def __init__(self, path: str, network: nn.Module) -> None:
-        self.path = Path(path)
+        self.path = Path(require_path(path, "path"))
         self.network = network
 
     def attach(self, engine: Engine) -> None:
@@ -87,7 +88,7 @@ class ResumableCheckpoint:
     def __init__(
         self, path: str, objects: Mapping[str, Any], evaluator: Engine | None = None, resume: bool = False
     ) -> None:
-        self.path = Path(path)
+        self.path = Path(require_path(path, "path"))
         self.objects = dict(objects)
         self.evaluator = evaluator
         self.resume = resume
