@@ -15,7 +15,6 @@ from seqnorm_monai.paths import require_path
 logger = logging.getLogger(__name__)
 
 
-
 class EvaluationWriter:
     """`metrics.json` and `metrics.csv` of an evaluator's run, and the same as a dict in `engine.state.evaluation`.
 
