@@ -30,6 +30,7 @@ from pydicom.uid import (
 
 from seqnorm_monai.images.dicom.pixels.codestream import libjpeg_takes_for_ybr
 from seqnorm_monai.images.dicom.silence import pydicom_silenced
+from seqnorm_monai.images.machine_errors import raise_machine_error
 from seqnorm_monai.optional import require
 
 # without those of part 2, whose transforms between components no decoder here knows
@@ -69,7 +70,8 @@ def _threads() -> int:
 def decode_frame(frame: bytes, expected: FrameFormat) -> Words:
     """The samples of a frame (rows, columns[, samples]), sign-extended where they are signed.
 
-    Colours are in the space of the stream; only the component transform of JPEG 2000 is undone. Raises NoDecoderError.
+    Colours are in the space of the stream; only the component transform of JPEG 2000 is undone. Raises NoDecoderError,
+    and errors of the machine: a frame for which no memory is left is not damaged.
     """
     failures = []
     for name, decoder in _decoders(expected):
@@ -81,6 +83,7 @@ def decode_frame(frame: bytes, expected: FrameFormat) -> Words:
         except BaseException as error:
             if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):
                 raise
+            raise_machine_error(error)
             failures.append(f"{name}: {type(error).__name__}")
             continue
         if values.shape == expected.shape and values.dtype.kind in "iu":
