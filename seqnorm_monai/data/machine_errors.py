@@ -17,7 +17,14 @@ _SHARED_MEMORY = (
 _WORKER = f"a worker process died, mostly for lack of memory: {_MEMORY}"
 _FILES = "raise the limit of open files (ulimit -n), or use fewer num_workers"
 _DISK = "free space on the disk, also where temporary files go (TMPDIR)"
-_REMEDIES = {errno.EMFILE: _FILES, errno.ENFILE: _FILES, errno.ENOSPC: _DISK, errno.EDQUOT: _DISK}
+_FAILED = "check the disk or the network drive that holds the images (the system's log names it), then start again"
+_REMEDIES = {
+    errno.EMFILE: _FILES,
+    errno.ENFILE: _FILES,
+    errno.ENOSPC: _DISK,
+    errno.EDQUOT: _DISK,
+    errno.EIO: _FAILED,
+}
 
 
 class MachineError(RuntimeError):

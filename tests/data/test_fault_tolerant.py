@@ -40,6 +40,7 @@ ERRORS: dict[str, tuple[BaseException, str]] = {
     "allocator": (RuntimeError(f"DefaultCPUAllocator: can't allocate memory: {SECRET}"), "smaller batch_size"),
     "files": (OSError(errno.EMFILE, SECRET), "Too many open files.*ulimit -n"),
     "all files": (OSError(errno.ENFILE, SECRET), "Too many open files in system.*ulimit -n"),
+    "failing": (OSError(errno.EIO, SECRET), "Input/output error.*check the disk"),
     "disk": (OSError(errno.ENOSPC, SECRET), "No space left on device.*free space"),
     "shared": (RuntimeError("unable to write to file </torch_17_19>: No space left on device (28)"), "--shm-size"),
     "mapped": (RuntimeError("unable to mmap 17 bytes from file </torch_1>: Cannot allocate memory (12)"), "--shm-size"),
@@ -249,7 +250,7 @@ def test_shared_memory_that_ends_in_the_collation_stops_the_run(
 @pytest.mark.parametrize(
     "error",
     [
-        OSError(errno.EIO, ""),
+        OSError(errno.ELOOP, ""),
         OSError(errno.ENOENT, ""),
         OSError("no number"),
         ValueError("shared memory"),
