@@ -13,7 +13,6 @@ from PIL import Image
 from pydicom.encaps import encapsulate
 from pydicom.uid import HTJ2K, JPEG2000, JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSNearLossless
 
-from seqnorm_monai.images.dicom.pixels import decoders
 from seqnorm_monai.images.dicom.pixels.codestream import has_end_marker
 from seqnorm_monai.images.dicom.series import read_studies
 from seqnorm_monai.images.sources import SourceFile
@@ -111,14 +110,3 @@ def test_an_end_marker_in_the_header_ends_nothing() -> None:
     whole = frame[:2] + picture + frame[2:] + b"\0" * 99
     assert has_end_marker(whole)
     assert not has_end_marker(whole[: -99 - len(frame) // 2] + b"\0" * 99)
-
-
-def test_no_memory_for_a_frame_is_no_fault_of_it(make_dicom: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = make_dicom(SMOOTH, transfer_syntax=JPEG2000, pixel_data=ENCODERS["JPEG 2000"][1](SMOOTH))
-
-    def exhausted(*_: object) -> None:
-        raise MemoryError
-
-    monkeypatch.setattr(decoders, "by_pydicom", exhausted)
-    with pytest.raises(MemoryError):
-        read_radiograph(path)
