@@ -118,6 +118,11 @@ def is_projection(header: Header) -> bool:
     return not known and modality in PROJECTION_MODALITIES
 
 
+def is_capture(header: Header) -> bool:
+    """Whether an image is a secondary capture: of slices only where the others of its series make a volume with it."""
+    return header.text("SOPClassUID") in _SECONDARY_CAPTURES
+
+
 def is_physical(header: Header) -> bool:
     """Whether pixels are CT numbers or activities of PET, by SOP class or by the Modality of what is no projection."""
     if header.text("SOPClassUID") in _PHYSICAL_CLASSES:
