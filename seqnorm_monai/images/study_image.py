@@ -127,11 +127,11 @@ def _choice(source: str | os.PathLike[str], inventory: Inventory, count: int) ->
     if not rejected:
         return ImageChoiceError(source, "holds no file")
     record, reason = rejected[0]
-    advice = _CHOOSE_DERIVED if maps else ""
     if len(inventory.files) > 1:
         counted = _counted([text for _, text in rejected])
+        advice = _CHOOSE_DERIVED if maps else ""
         return ImageChoiceError(source, f"no image in {len(inventory.files)} files: {counted}", advice)
-    error = ImageReadError(source, reason, advice)
+    error = ImageReadError(source, reason)
     error.set_aside = record.status != FileStatus.REJECTED
     return error
 

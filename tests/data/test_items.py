@@ -136,7 +136,7 @@ def test_folders_without_an_image_say_what_they_hold(tmp_path: Path, kinds: list
     with pytest.raises(ImageChoiceError, match=words) as caught:
         load_image(tmp_path)
     assert "name its series with selections" in caught.value.advice
-    with pytest.raises(ImageReadError, match=r"a derived map \(ADC\) \(.*selections\)") as caught:
+    with pytest.raises(ImageReadError, match=r"a derived map \(ADC\)$") as caught:
         load_image(next(iter(sorted((tmp_path / "ADC").iterdir()))))
     assert caught.value.set_aside
 
