@@ -26,6 +26,7 @@ from torch import Tensor
 
 from seqnorm_monai.benchmarking.environment import describe_environment
 from seqnorm_monai.benchmarking.memory import peak_resident_bytes
+from seqnorm_monai.benchmarking.tables import markdown
 from seqnorm_monai.networks.vit import SeqNormViT, create_network
 from seqnorm_monai.streaming.forward import stream_forward
 from seqnorm_monai.streaming.tiles import read_tile
@@ -165,6 +166,19 @@ def append_row(path: Path, row: Row) -> None:
         if is_new:
             writer.writeheader()
         writer.writerow(row)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    image = f"{int(row['pixels']):,} px, patch {row['patch']}"
+    cost = (f"{float(row['microseconds_per_token']):.0f} us", f"{row['peak_gib']} GiB")
+    return (row["task"], row["tokens_in"], image, f"{int(row['tokens']):,}", *cost)
+
+
+def markdown_table(rows: Sequence[Row]) -> str:
+    """One line for each configuration: microseconds for each token, and the most memory that was resident."""
+    return markdown(
+        ("task", "tokens lie in", "image", "tokens", "time per token", "peak resident memory"), map(_cells, rows)
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -23,6 +23,7 @@ from monai.utils import convert_to_tensor
 from seqnorm_monai.data.image_paths import archive_above
 from seqnorm_monai.data.machine_errors import remedy
 from seqnorm_monai.images.folders import files_below
+from seqnorm_monai.paths import require_path
 from seqnorm_monai.version import __version__
 
 # a MetaTensor's meta data hold small arrays; torch loads nothing but tensors and what is named here
@@ -123,7 +124,7 @@ class CachedDataset(CacheDataset):
     ) -> None:
         if isinstance(keys, str) or not keys:
             raise TypeError(f"argument keys must be a non-empty list of names; got {keys!r}")
-        self.cache_dir = None if cache_dir is None else Path(cache_dir)
+        self.cache_dir = None if cache_dir is None else Path(require_path(cache_dir, "cache_dir"))
         self.keys = tuple(keys)
         self._on_disk: _DiskCache | None = None
         super().__init__(data, transform, cache_rate=cache_rate, progress=progress)
@@ -160,7 +161,7 @@ class _DiskCache:
     def __call__(self, item: Mapping[str, Any]) -> dict[str, Any]:
         """The transformed item, its entries `keys` from the folder if they are there."""
         path = self.folder / f"{item_hash(item, self.keys).decode()}{self._settings}.pt"
-        kept = _load(path)
+        kept = _load(path, self.keys)
         if kept is None:
             kept = convert_to_tensor(self._compute(item), convert_numeric=False, track_meta=True)
             _save(kept, path)
@@ -182,11 +183,14 @@ class _DiskCache:
         return {name: result[name] for name in self.keys if name in result}
 
 
-def _load(path: Path) -> dict[str, Any] | None:
-    """What was kept in a file; None when it does not exist or is damaged."""
+def _load(path: Path, keys: Sequence[str]) -> dict[str, Any] | None:
+    """What was kept in a file; None when it does not exist, is damaged, or holds other things than entries `keys`."""
     try:
         with torch.serialization.safe_globals(_NUMPY):
-            return torch.load(path, weights_only=True)
+            kept = torch.load(path, weights_only=True)
+        if not isinstance(kept, dict) or not set(kept) <= set(keys):
+            raise TypeError("not the entries of an item")
+        return kept
     except FileNotFoundError:
         return None
     # torch raises five classes of errors for a file that is cut off, by where it is

@@ -8,6 +8,7 @@ was found. Other keys of the file and of its items are left alone.
 """
 
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,35 +18,43 @@ import numpy as np
 
 from seqnorm_monai.atomic_files import replacing
 from seqnorm_monai.data.image_paths import ImagePaths
+from seqnorm_monai.paths import require_path
 
 SPLITS = ("training", "validation", "test")
 _LISTED_PROBLEMS = 5
+logger = logging.getLogger(__name__)
 
 
 class DatalistError(ValueError):
     """A datalist or a table of labels is wrong; the message names the file, the thing, and what to do."""
 
 
-def load_datalist(path: str | os.PathLike[str], *, split: str, class_names: Sequence[str]) -> list[dict[str, Any]]:
+def load_datalist(
+    path: str | os.PathLike[str], *, split: str, class_names: Sequence[str], ranked: bool = False
+) -> list[dict[str, Any]]:
     """The items of one split: `image` an absolute path, `label` float32 (classes,) of 0 and 1, `patient` a string.
 
-    The whole file is checked, whatever the split, so that a leak between splits stops every use of the file.
+    The whole file is checked, whatever the split, so that a leak between splits stops every use of the file. `ranked`
+    says that the split will be judged by AUROC, which needs a class with positive and negative images: one that has
+    none is refused here, before the first epoch, and classes that have no AUROC are named in the log.
 
     Raises `DatalistError`, with the first few problems and their number, for: a file that is missing or no JSON, an
     unknown, missing or empty split, repeated class names, an item without one of the three keys or with a wrong type in
     it, a label outside `class_names`, an image that does not exist, stands twice or is part of another (a file of a
-    folder that is named too), a patient in two splits.
+    folder that is named too), a patient in two splits, and with `ranked` a split without any class to rank.
     """
     names = _checked_names(class_names)
     if split not in SPLITS:
         raise DatalistError(f"argument split must be one of {', '.join(SPLITS)}; got {split!r}")
-    splits = _read(path)
+    splits = _read(require_path(path, "datalist"))
     folder = os.path.dirname(os.path.abspath(path))
     problems = _problems(splits, folder, names)
     if problems:
         raise DatalistError(summarise_problems(f"datalist {path}", problems))
     if not splits[split]:
         raise DatalistError(f"datalist {path}: split {split!r} is missing or empty; give it at least one item")
+    if ranked:
+        _check_ranking(f"datalist {path}: split {split!r}", splits[split], names)
     return [
         {
             "image": _absolute(item, folder),
@@ -54,6 +63,21 @@ def load_datalist(path: str | os.PathLike[str], *, split: str, class_names: Sequ
         }
         for item in splits[split]
     ]
+
+
+def _check_ranking(where: str, items: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
+    """Refuse a split in which no class has positive and negative images; name single classes without."""
+    positives = {name: sum(name in item["label"] for item in items) for name in names}
+    one_sided = {name: count for name, count in positives.items() if count in (0, len(items))}
+    if not one_sided:
+        return
+    counts = ", ".join(f"{name} ({count} of {len(items)})" for name, count in one_sided.items())
+    if len(one_sided) == len(names):
+        raise DatalistError(
+            f"{where} has no class with positive and negative images, so there is no AUROC; positive are: {counts}. "
+            "Move patients of both kinds into it"
+        )
+    logger.warning("%s: no AUROC of classes without positive or negative images; positive are: %s", where, counts)
 
 
 def write_datalist(datalist: Mapping[str, Sequence[Mapping[str, Any]]], path: str | os.PathLike[str]) -> None:

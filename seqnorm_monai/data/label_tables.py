@@ -166,6 +166,13 @@ def _read_rows(path: str | os.PathLike[str], image_dir: str, class_names: Sequen
     table = read_table(path)
     names = _class_names(where, table, class_names)
     rows, problems, images = [], [], ImagePaths()
+    others = [] if "labels" in table or class_names is not None else _other_columns(table[names])
+    if others:
+        names = [name for name in names if name not in others]
+        problems.append(
+            f"column {', '.join(others)}: no cell is 0 or 1, so it is no class; name the classes (--classes, argument "
+            "class_names), or remove the column"
+        )
     splits_of_patient: dict[str, list[str]] = {}
     for line, cells in zip(table.index, table.to_dict("records"), strict=True):
         image, found = _parse_image(cells["image"], image_dir, f"line {line}", images)
@@ -212,6 +219,13 @@ def _class_names(where: str, table: pd.DataFrame, class_names: Sequence[str] | N
         missing = ", ".join(absent) or "one for each class"
         raise DatalistError(f"{where}: no column labels, and no column of 0 and 1 for: {missing}; add one or the other")
     return names
+
+
+def _other_columns(classes: pd.DataFrame) -> list[str]:
+    """Columns of another kind, such as age and sex: no cell of theirs is a label, not even a missing one."""
+    patterns = (_TRUE, _FALSE, _UNCERTAIN, re.compile(""))
+    is_label = classes.map(lambda cell: any(pattern.fullmatch(cell) for pattern in patterns))
+    return [name for name in classes if len(classes) and not is_label[name].any()]
 
 
 def _listed(cell: str, asked_for: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import torch
 
-from seqnorm_monai.images.machine_errors import is_machine_error
+from seqnorm_monai.images.machine_errors import FAILING_DRIVE, is_machine_error
 
 _MEMORY = "use fewer num_workers, a smaller batch_size or smaller images, or a machine with more memory"
 _SHARED_MEMORY = (
@@ -28,8 +28,7 @@ _REMEDIES = {
     errno.EFBIG: _QUOTA,
     errno.EROFS: _READ_ONLY,
     errno.ENOMEM: _MEMORY,
-    # a drive that goes away fails all files, and none of them is damaged
-    **dict.fromkeys((errno.EIO, errno.ENODEV, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN), _DRIVE),
+    **dict.fromkeys(FAILING_DRIVE, _DRIVE),
 }
 
 

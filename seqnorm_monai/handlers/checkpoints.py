@@ -24,6 +24,7 @@ from torch import nn
 from seqnorm_monai.atomic_files import replacing_bytes
 from seqnorm_monai.handlers.restoring import load_states
 from seqnorm_monai.handlers.run_lock import RunLock
+from seqnorm_monai.paths import require_path
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ class BestModelSaver:
     """
 
     def __init__(self, path: str, network: nn.Module) -> None:
-        self.path = Path(path)
+        self.path = Path(require_path(path, "path"))
         self.network = network
 
     def attach(self, engine: Engine) -> None:
@@ -96,7 +97,7 @@ class ResumableCheckpoint:
         resume: bool = False,
         lock: RunLock | None = None,
     ) -> None:
-        self.path = Path(path)
+        self.path = Path(require_path(path, "path"))
         self.objects = dict(objects)
         self.evaluator = evaluator
         self.resume = resume

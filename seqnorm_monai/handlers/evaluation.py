@@ -10,6 +10,7 @@ from ignite.engine import Engine, Events
 
 from seqnorm_monai.evaluation import evaluate, text_table, write_metrics
 from seqnorm_monai.handlers.outputs import decollated, probabilities_of
+from seqnorm_monai.paths import require_path
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ class EvaluationWriter:
         confidence: float,
         seed: int,
     ) -> None:
-        self.output_dir = output_dir
+        self.output_dir = require_path(output_dir, "output_dir")
         self.class_names = list(class_names)
         self._numbers: dict[str, Any] = {"num_bootstrap": num_bootstrap, "confidence": confidence, "seed": seed}
         self._rows: list[tuple[list[float], list[float], str]] = []

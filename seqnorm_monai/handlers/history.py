@@ -11,6 +11,7 @@ import torch
 from ignite.engine import Engine, Events
 
 from seqnorm_monai.atomic_files import replacing
+from seqnorm_monai.paths import require_path
 
 
 class HistoryWriter:
@@ -32,7 +33,7 @@ class HistoryWriter:
     COLUMNS = ("epoch", "iteration", "train_loss", "learning_rate", "seconds")
 
     def __init__(self, path: str | os.PathLike[str], *, evaluator: Engine | None = None) -> None:
-        self.path = Path(path)
+        self.path = Path(require_path(path, "path"))
         self.evaluator = evaluator
         self._rows: dict[int, dict[str, Any]] = {}
         self._validation: dict[int, dict[str, float]] = {}

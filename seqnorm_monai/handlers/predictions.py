@@ -17,6 +17,7 @@ from seqnorm_monai.data.fault_tolerant import IMAGE, INDEX, PATH, FaultTolerantL
 from seqnorm_monai.handlers.file_status import FileStatuses
 from seqnorm_monai.handlers.outputs import decollated, probabilities_of
 from seqnorm_monai.images.records import FileStatus
+from seqnorm_monai.paths import require_path
 
 UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 FILE_COLUMNS = (PATH, "status", "reason", "study", "series")
@@ -56,9 +57,10 @@ class PredictionWriter:
         self.class_names = list(class_names)
         self.root = os.path.abspath(root)
         self.loader = loader
-        self._predictions = GrowingTable(Path(output_dir) / "predictions.csv", [PATH, *UIDS, *self.class_names])
-        self._rejections = GrowingTable(Path(output_dir) / "rejected.csv", [PATH, "reason"])
-        self._files = GrowingTable(Path(output_dir) / "files.csv", FILE_COLUMNS)
+        folder = Path(require_path(output_dir, "output_dir"))
+        self._predictions = GrowingTable(folder / "predictions.csv", [PATH, *UIDS, *self.class_names])
+        self._rejections = GrowingTable(folder / "rejected.csv", [PATH, "reason"])
+        self._files = GrowingTable(folder / "files.csv", FILE_COLUMNS)
         self._statuses = FileStatuses([])
         self._num_taken = 0
 

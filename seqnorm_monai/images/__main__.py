@@ -20,7 +20,9 @@ from seqnorm_monai.images.terminal_table import printable, table, write_json
 
 _DESCRIPTION = """\
 List the images of a folder tree, a DICOMDIR, a ZIP archive or a single file, DICOM and NIfTI, and account for every
-file in it: studies, series, phases, geometry, problems. Nothing of the patient is shown."""
+file in it: studies, series, phases, geometry, problems. No name, identifier or date of the patient is read, but the
+series' description and the protocol's name are shown, in which people write what they like: --no-text leaves them out.
+The JSON never has them."""
 _EPILOG = """\
 Series 2.3 is the third stack of series 2: slices of one size, spacing and orientation. Number is SeriesNumber, spacing
 is along x, y and z, and the three letters of an orientation are the directions in which these grow: Left or Right,
@@ -56,7 +58,7 @@ def _run(options: argparse.Namespace) -> None:
         except OSError as error:
             # not the name of the temporary file that takes its place
             raise OSError(error.errno, error.strerror, str(options.json)) from None
-    _show(table(inventory))
+    _show(table(inventory, texts=not options.no_text))
     if options.nifti is not None:
         _show(f"\n{len(written)} NIfTI file{'' if len(written) == 1 else 's'} in {printable(str(options.nifti))}")
 
@@ -68,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--nifti", type=Path, metavar="DIR", help="write each series and phase as .nii.gz here")
     parser.add_argument("--check", action="store_true", help="decode all pixels (--nifti does, too), to find damage")
     parser.add_argument("--select", type=Path, metavar="RULES.json", help="series selection rules of MONAI Deploy")
+    parser.add_argument("--no-text", action="store_true", help="leave out what people wrote: description and protocol")
     parser.add_argument("--all-matched", action="store_true", help="all series that match a rule, not the first")
     return parser
 

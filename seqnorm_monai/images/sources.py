@@ -16,6 +16,7 @@ from seqnorm_monai.images.folders import files_below, unreadable_reason
 from seqnorm_monai.images.machine_errors import raise_machine_error
 from seqnorm_monai.images.records import FileRecord, FileStatus
 from seqnorm_monai.images.unpacked import UnpackedFolder
+from seqnorm_monai.paths import require_path
 
 _DIRECTORY = "the directory of a medium"
 _ARCHIVE = "an archive; its members have rows of their own"
@@ -130,11 +131,12 @@ def open_sources(
     archive inside an archive is refused by name. `exclude` holds shell patterns; what they match in a folder, by name
     or by path relative to it, is left out, a folder with all it holds. `limits` bound what an archive may unpack to.
 
-    Raises TypeError for a single pattern that is not in a list, UnreadableFileError when `path` itself cannot be read.
-    Nothing below it raises, but for errors of the machine.
+    Raises TypeError for what is no path and for a single pattern that is not in a list, UnreadableFileError when
+    `path` itself cannot be read. Nothing below it raises, but for errors of the machine.
     """
     if isinstance(exclude, str):
         raise TypeError(f"argument exclude must be a list of patterns; got the string {exclude!r}")
+    path = require_path(path, "source")
     sources = Sources(limits=limits)
     try:
         _fill(sources, os.path.abspath(path), path, exclude)

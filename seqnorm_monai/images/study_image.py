@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,10 @@ from seqnorm_monai.images.records import FileStatus
 from seqnorm_monai.images.rules import Selection
 from seqnorm_monai.images.sources import Sources, file_on_disk, open_sources
 from seqnorm_monai.images.unpacked import UnpackedFolder
+
+_CHOOSE_DERIVED = "to read a derived map, name its series with selections"
+# reasons of a folder without an image that its refusal names
+_MAX_REASONS = 3
 
 
 class ImageChoiceError(ImageReadError):
@@ -123,10 +128,20 @@ def _choice(source: str | os.PathLike[str], inventory: Inventory, count: int) ->
         return ImageChoiceError(source, "holds no file")
     record, reason = rejected[0]
     if len(inventory.files) > 1:
-        return ImageChoiceError(source, f"no image in {len(inventory.files)} files, the first: {reason}")
+        counted = _counted([text for _, text in rejected])
+        advice = _CHOOSE_DERIVED if maps else ""
+        return ImageChoiceError(source, f"no image in {len(inventory.files)} files: {counted}", advice)
     error = ImageReadError(source, reason)
     error.set_aside = record.status != FileStatus.REJECTED
     return error
+
+
+def _counted(reasons: Iterable[str]) -> str:
+    """The reasons with the number of their files, the most frequent first."""
+    counts = Counter(reasons).most_common()
+    named = [f"{reason} ({count} files)" if count > 1 else reason for reason, count in counts[:_MAX_REASONS]]
+    more = len(counts) - _MAX_REASONS
+    return "; ".join([*named, *([f"and {more} other reasons"] if more > 0 else [])])
 
 
 def check_radiograph(image: StudyImage) -> None:

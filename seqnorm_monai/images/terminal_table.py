@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 
 from seqnorm_monai.atomic_files import replacing
@@ -15,8 +15,12 @@ from seqnorm_monai.images.rows import SeriesRow
 
 _COLUMNS = (
     *("series", "number", "phase", "modality", "size", "spacing (mm)", "orientation"),
-    *("files", "image", "problems"),
+    *("description", "protocol", "files", "image", "problems"),
 )
+# what the columns "description" and "protocol" show: texts that people write, and rules ask for
+_TEXTS = ("SeriesDescription", "ProtocolName")
+# the longest text of the standard's LO (PS3.5 table 6.2-1)
+_MAX_TEXT = 64
 # Columns whose cells stand at their right end.
 _NUMBERS = ("series", "number", "files")
 # files that are named for each reason; the JSON names all
@@ -27,11 +31,17 @@ _MEANINGS = {
     FileStatus.REJECTED: "rejected",
 }
 _NONE = "-"
+_NO_TEXTS = ("",) * len(_TEXTS)
 
 
-def table(inventory: Inventory) -> str:
-    """Studies with their series and phases, then the files: how many of each status, and why they are not used."""
-    blocks = [_study(rows) for rows in _studies(inventory.rows)]
+def table(inventory: Inventory, *, texts: bool = False) -> str:
+    """Studies with their series and phases, then the files: how many of each status, and why they are not used.
+
+    `texts`: with SeriesDescription and ProtocolName, for who writes rules. A person wrote them, and may have written a
+    name: they go to the screen, never to a file or a log.
+    """
+    shown = {entry.row.key: _texts(entry.attributes) for entry in inventory.entries} if texts else {}
+    blocks = [_study(rows, shown) for rows in _studies(inventory.rows)]
     blocks.append([_total(inventory.files)])
     blocks += [block for status in _MEANINGS if (block := _reasons(inventory.files, status))]
     return "\n\n".join("\n".join(block) for block in blocks)
@@ -39,6 +49,8 @@ def table(inventory: Inventory) -> str:
 
 def write_json(inventory: Inventory, path: str | os.PathLike[str]) -> None:
     """``{"rows": [...], "files": [...]}``: the rows of the table, and path, status, reason, study, series of each file.
+
+    Texts of the headers are not in it, whatever the table shows.
 
     Raises OSError.
     """
@@ -56,18 +68,24 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
-def _study(rows: Sequence[SeriesRow]) -> list[str]:
+def _texts(attributes: Mapping[str, object]) -> tuple[str, ...]:
+    values = [attributes.get(keyword, "") for keyword in _TEXTS]
+    texts = ["\\".join(map(str, value)) if isinstance(value, list) else str(value) for value in values]
+    return tuple(text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]} ..." for text in texts)
+
+
+def _study(rows: Sequence[SeriesRow], texts: Mapping[object, tuple[str, ...]]) -> list[str]:
     """A heading with the UID, and the rows below it, without the columns that say nothing."""
     first = rows[0]
     name = printable(first.study_instance_uid) or "without StudyInstanceUID"
     heading = f"study {first.study}: " + (name if first.format == "DICOM" else "NIfTI files")
-    cells = [_cells(row) for row in rows]
+    cells = [_cells(row, texts.get(row.key, _NO_TEXTS)) for row in rows]
     kept = [i for i, column in enumerate(zip(*cells)) if set(column) != {_NONE}]
     lines = [[row[i] for i in kept] for row in [_COLUMNS, *cells]]
     return [heading, *(f"  {line}" for line in _aligned(lines))]
 
 
-def _cells(row: SeriesRow) -> tuple[str, ...]:
+def _cells(row: SeriesRow, texts: tuple[str, ...]) -> tuple[str, ...]:
     place = f"{row.series}" + (f".{row.stack}" if row.stacks > 1 else "")
     sizes = " x ".join(str(size) for size in row.shape)
     cells = (
@@ -78,6 +96,7 @@ def _cells(row: SeriesRow) -> tuple[str, ...]:
         sizes + {1: "", 3: " RGB", 4: " RGBA"}.get(row.channels, "") + (" frames" if row.kind == "frames" else ""),
         " x ".join(f"{value:.4g}" for value in row.spacing),
         " ".join(part for part in (row.orientation, row.plane) if part),
+        *texts,
         str(row.files),
         ", ".join(part for part in (row.name, row.label) if part),
         ("refused: " if row.status == FileStatus.REJECTED else "") + "; ".join(row.problems),

@@ -183,6 +183,37 @@ def test_a_damaged_cache_file_is_made_again(items: list[dict[str, object]], tmp_
     assert reads(again)[1] == 0
 
 
+@pytest.mark.parametrize("content", [[1], {"label": 1}, torch.zeros(3), None], ids=["list", "entry", "tensor", "none"])
+def test_a_cache_file_of_other_things_is_made_again(
+    items: list[dict[str, object]], tmp_path: Path, content: object
+) -> None:
+    folder = tmp_path / "cache"
+    expected, _ = reads(CachedDataset(items, deterministic(), cache_rate=0.0, cache_dir=folder, progress=False))
+    torch.save(content, sorted(folder.glob("*.pt"))[0])
+    with pytest.warns(UserWarning, match="Corrupt cache file"):
+        found, decoded = reads(CachedDataset(items, deterministic(), cache_rate=0.0, cache_dir=folder, progress=False))
+    assert decoded == 1
+    assert all(torch.equal(one["image"], other["image"]) for one, other in zip(expected, found, strict=True))
+
+
+@pytest.mark.parametrize("part", [(0.0, 1.0), (0.25, 0.5), (0.5, 1.0)], ids=["all", "middle", "end"])
+def test_a_cache_file_with_zeros_is_made_again(
+    items: list[dict[str, object]], tmp_path: Path, part: tuple[float, float]
+) -> None:
+    """What a machine that lost its power leaves: the right length, and nothing in it."""
+    folder = tmp_path / "cache"
+    expected, _ = reads(CachedDataset(items, deterministic(), cache_rate=0.0, cache_dir=folder, progress=False))
+    victim = sorted(folder.glob("*.pt"))[0]
+    data = bytearray(victim.read_bytes())
+    begin, end = (int(len(data) * share) for share in part)
+    data[begin:end] = bytes(end - begin)
+    victim.write_bytes(data)
+    with pytest.warns(UserWarning, match="Corrupt cache file"):
+        found, decoded = reads(CachedDataset(items, deterministic(), cache_rate=0.0, cache_dir=folder, progress=False))
+    assert decoded == 1
+    assert all(torch.equal(one["image"], other["image"]) for one, other in zip(expected, found, strict=True))
+
+
 def test_a_full_disk_is_said(items: list[dict[str, object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_kept: object, _stream: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -219,3 +219,28 @@ def test_a_file_system_without_inode_numbers(
     (tmp_path / "link.dcm").symlink_to(tmp_path / "test" / "1.dcm")
     content["training"][0]["image"] = "link.dcm"
     assert "stands already in training[0]" in refused(content, tmp_path)
+
+
+def ranked(folder: Path, labels: list[list[str]]) -> list[dict[str, object]]:
+    for number in range(len(labels)):
+        (folder / f"{number}.png").write_bytes(b"")
+    items = [{"image": f"{n}.png", "label": label, "patient": f"p{n}"} for n, label in enumerate(labels)]
+    path = folder / "datalist.json"
+    path.write_text(json.dumps({"training": [], "validation": items, "test": []}))
+    return load_datalist(path, split="validation", class_names=["Mass", "Edema"], ranked=True)
+
+
+@pytest.mark.parametrize("labels", [[[], []], [["Mass"]], [["Mass"], ["Mass"]], [["Mass", "Edema"]] * 3])
+def test_a_split_without_a_class_to_rank_is_refused(tmp_path: Path, labels: list[list[str]]) -> None:
+    with pytest.raises(
+        DatalistError, match=r"'validation' has no class with positive and negative .*Mass \(\d of \d\)"
+    ):
+        ranked(tmp_path, labels)
+
+
+def test_classes_without_auroc_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert len(ranked(tmp_path, [["Mass"], [], []])) == 3
+    assert "Edema (0 of 3)" in caplog.text and "Mass (" not in caplog.text
+    caplog.clear()
+    ranked(tmp_path, [["Mass"], ["Edema"]])
+    assert not caplog.text

@@ -254,6 +254,7 @@ def test_shared_memory_that_ends_in_the_collation_stops_the_run(
     "error",
     [
         OSError(errno.EACCES, ""),
+        OSError(errno.ELOOP, ""),
         OSError(errno.ENOENT, ""),
         OSError("no number"),
         ValueError("shared memory"),

@@ -121,6 +121,26 @@ def test_derived_maps_are_read_when_a_rule_names_their_series(tmp_path: Path) ->
     assert load_image(tmp_path, selections=MR_SERIES).shape == (1, 5, 6, 4)
 
 
+@pytest.mark.parametrize(
+    ("kinds", "words"),
+    [
+        (["ADC"], r"no image in 4 files: a derived map \(ADC\) \(4 files\)"),
+        (["ADC", "FA"], r"no image in 8 files: a derived map \(ADC\) \(4 files\); a derived map \(FA\) \(4 files\)"),
+        (["ADC", "LOCALIZER"], r"no image in 8 files: .*a localizer \(ImageType\) \(4 files\)"),
+    ],
+)
+def test_folders_without_an_image_say_what_they_hold(tmp_path: Path, kinds: list[str], words: str) -> None:
+    for number, kind in enumerate(kinds):
+        attributes = {"SeriesInstanceUID": f"1.2.3.{number}", "ImageType": ["DERIVED", "PRIMARY", kind]}
+        write_phases(tmp_path / kind, **attributes)
+    with pytest.raises(ImageChoiceError, match=words) as caught:
+        load_image(tmp_path)
+    assert "name its series with selections" in caught.value.advice
+    with pytest.raises(ImageReadError, match=r"a derived map \(ADC\)$") as caught:
+        load_image(next(iter(sorted((tmp_path / "ADC").iterdir()))))
+    assert caught.value.set_aside
+
+
 def test_refusals_of_a_path(tmp_path: Path) -> None:
     (tmp_path / "page.dcm").write_text("<html>")
     with pytest.raises(ImageReadError, match=r"page.dcm: not a DICOM file but an HTML or XML page") as caught:

@@ -178,3 +178,15 @@ def test_a_semicolon_belongs_to_a_name_that_is_asked_for(tmp_path: Path) -> None
 def test_an_empty_file(tmp_path: Path) -> None:
     with pytest.raises(DatalistError, match=r"labels\.csv: is empty; write a header"):
         labels_of(tmp_path, "")
+
+
+def test_columns_of_another_kind_are_named_once(tmp_path: Path) -> None:
+    text = "image,patient,Sex,Age,Mass,Edema\n1.png,a,Female,60,1.0,\n2.png,b,Male,61,0.0,-1.0\n3.png,c,Male,1a,0,1\n"
+    with pytest.raises(DatalistError) as refused:
+        build_datalist(table(tmp_path, text), tmp_path / "images")
+    message = str(refused.value)
+    assert "column Sex, Age: no cell is 0 or 1" in message and "--classes" in message
+    assert message.count("Sex") == 1 and "Female" not in message
+    assert "line 2, column Edema" in message and "blank" in message and "uncertain" in message
+    labels = labels_of(tmp_path, text.replace(",\n2", ",0\n2").replace("-1.0", "1"), class_names=["Mass", "Edema"])
+    assert sorted(map(sorted, labels.values())) == [["Edema"], ["Edema"], ["Mass"]]

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from seqnorm_monai.images.dicom.errors import DicomReadError
+from seqnorm_monai.images.dicom.identifiers import is_replacement
 from seqnorm_monai.images.dicom.instance import reason_text
 from seqnorm_monai.images.dicom.load_planes import load_planes
 from seqnorm_monai.images.dicom.plane import Excluded, Instance, Plane
@@ -23,40 +24,42 @@ _CHUNK = 1 << 20
 _NOT_CONTENT = frozenset(("name", "path", "encoding"))
 
 
-def without_copies(found: Sequence[Instance]) -> tuple[Instance | None, list[Excluded]]:
-    """The one image of the files that share a SOPInstanceUID, None if there is none, and all other files.
+def without_copies(found: Sequence[Instance]) -> tuple[list[Instance], list[Excluded]]:
+    """The image of the files that share a SOPInstanceUID, [] if there is none, and all other files.
 
     The first file is kept and the others are set aside as copies, if they hold the same image: the same bytes, or the
     same place, attributes and pixel values, as a copy that an archive wrote anew, with another transfer syntax or other
     padding. A file that cannot be decoded is rejected: a good one replaces it. If the others still differ, all of them
-    are rejected, as nobody can tell which is the right one.
+    are rejected, as nobody can tell which is the right one. What is no UID promises nothing: under a word that some
+    system writes into every file (ANONYMIZED), each image of its own is kept.
 
     Every file is read once and, where their bytes differ, decoded once, however many they are.
     """
     excluded: list[Excluded] = []
     distinct = _first_of_each(found, _digests(found), excluded)
     if len(distinct) == 1:
-        return distinct[0], excluded
+        return distinct, excluded
     contents, errors = _decoded(distinct)
     good = [instance for instance in distinct if instance.name in contents]
+    several = len(set(contents.values())) > 1
+    constant = several and is_replacement(found[0].sop)
     excluded += [
         _excluded(
             instance,
             FileStatus.REJECTED,
             reason_text(errors[instance.name]),
-            "" if good else "its pixels cannot be decoded",
+            "" if good and not constant else "its pixels cannot be decoded",
         )
         for instance in distinct
         if instance.name in errors
     ]
-    if len(set(contents.values())) < 2:
-        kept = _first_of_each(good, list(contents.values()), excluded)
-        return (kept[0] if kept else None), excluded
+    if constant or not several:
+        return _first_of_each(good, list(contents.values()), excluded), excluded
     for instance in good:
         twin = good[1] if instance is good[0] else good[0]
         reason = f"the same SOPInstanceUID as {twin.name}, with other content (keep the right one)"
         excluded.append(_excluded(instance, FileStatus.REJECTED, reason, reason))
-    return None, excluded
+    return [], excluded
 
 
 def _first_of_each(found: Sequence[Instance], keys: Sequence[Hashable], excluded: list[Excluded]) -> list[Instance]:

@@ -16,6 +16,7 @@ from seqnorm_monai.images.dicom.pixels.grayscale import Rescale
 from seqnorm_monai.images.dicom.pixels.layout import DECODE_KEYWORDS, PixelLayout
 from seqnorm_monai.images.dicom.pixels.luts import LUT_KEYWORDS, read_modality
 from seqnorm_monai.images.dicom.pixels.palette import PALETTE_KEYWORDS
+from seqnorm_monai.images.dicom.sop_classes import is_physical
 
 # all that decoding may ask a header for
 ENCODING_KEYWORDS = (*DECODE_KEYWORDS, *LUT_KEYWORDS, *PALETTE_KEYWORDS, "PlanarConfiguration")
@@ -28,7 +29,8 @@ _GRAYSCALE = ("MONOCHROME1", "MONOCHROME2")
 class Encoding:
     """`elements` are those that decoding needs beside the other fields, None where it needs none.
 
-    `rescale` is None where a lookup table takes its place. `size` and `mtime_ns` tell whether the file is still the one
+    `rescale` is None where a lookup table takes its place. `is_physical`: modality values are of a physical unit, which
+    the polarity of the display does not change. `size` and `mtime_ns` tell whether the file is still the one
     that was scanned.
     """
 
@@ -42,6 +44,7 @@ class Encoding:
     pixel_offset: int | None
     size: int
     mtime_ns: int
+    is_physical: bool = False
     elements: Dataset | None = None
 
     @property
@@ -65,7 +68,7 @@ def read_encoding(header: Header, layout: PixelLayout) -> Encoding:
     photometric = header.code("PhotometricInterpretation")
     samples = header.integer("SamplesPerPixel") or 1
     grayscale = samples == 1 and photometric in _GRAYSCALE
-    modality = read_modality(header, signed=layout.signed) if grayscale else None
+    modality = read_modality(header, stored_range=layout.stored_range) if grayscale else None
     rescale = modality if isinstance(modality, Rescale) else None
     # the layout of big endian words, and of a deflated data set, is found out with the header's help
     plain = header.little_endian and header.transfer_syntax != DeflatedExplicitVRLittleEndian
@@ -82,6 +85,7 @@ def read_encoding(header: Header, layout: PixelLayout) -> Encoding:
         pixel_offset=header.pixel_offset,
         size=status.st_size,
         mtime_ns=status.st_mtime_ns,
+        is_physical=is_physical(header),
         elements=_elements(header, kept),
     )
 

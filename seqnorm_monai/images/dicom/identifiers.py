@@ -20,6 +20,11 @@ def is_uid(text: str) -> bool:
     return len(text) <= _MAX_UID and _UID.fullmatch(text) is not None
 
 
+def is_replacement(identifier: str) -> bool:
+    """Whether an identifier stands for a text that is no UID: nobody promised that it is unique."""
+    return identifier.startswith(_REPLACEMENT)
+
+
 def safe_identifier(value: bytes | str) -> str:
     """`value` where it looks like a UID, else a replacement that tells as much apart.
 

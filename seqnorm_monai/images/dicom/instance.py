@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 from seqnorm_monai.images.dicom.encoding import ENCODING_KEYWORDS, read_encoding
@@ -22,7 +23,7 @@ from seqnorm_monai.images.dicom.pixels.layout import PixelLayout, read_pixel_lay
 from seqnorm_monai.images.dicom.plane import Excluded, Instance, Plane, ScanResult
 from seqnorm_monai.images.dicom.rule_attributes import CHARACTER_SET, RULE_KEYWORDS, rule_attributes
 from seqnorm_monai.images.dicom.silence import pydicom_silenced
-from seqnorm_monai.images.dicom.sop_classes import is_projection, not_an_image
+from seqnorm_monai.images.dicom.sop_classes import is_capture, is_projection, not_an_image
 from seqnorm_monai.images.machine_errors import raise_machine_error
 from seqnorm_monai.images.records import FileStatus
 
@@ -77,11 +78,24 @@ def _read_instance(header: Header, name: str) -> ScanResult:
             return Excluded(name, FileStatus.SET_ASIDE, kind, study, series)
         if not projection and "MOSAIC" in image_type:
             raise UnsupportedImageError(header.path, "a mosaic: many slices side by side", "export it as enhanced MR")
-        planes = _planes(header, name, sop, image_type, projection=projection)
+        planes = _placed_planes(header, name, sop, image_type, projection=projection)
         attributes = rule_attributes(header)
     except DicomReadError as error:
         return Excluded(name, FileStatus.REJECTED, reason_text(error), study, series, sop, error.reason)
     return Instance(name, header.path, study, series, sop, header.label("Modality"), attributes, planes)
+
+
+def _placed_planes(
+    header: Header, name: str, sop: str, image_type: tuple[str, ...], *, projection: bool
+) -> tuple[Plane, ...]:
+    """`_planes`; a secondary capture whose geometry cannot be used is an image for itself."""
+    if projection or not is_capture(header):
+        return _planes(header, name, sop, image_type, projection=projection)
+    try:
+        planes = _planes(header, name, sop, image_type, projection=False)
+    except UnsupportedImageError:
+        return _planes(header, name, sop, image_type, projection=True)
+    return tuple(replace(plane, capture=True) for plane in planes)
 
 
 def _planes(header: Header, name: str, sop: str, image_type: tuple[str, ...], *, projection: bool) -> tuple[Plane, ...]:

@@ -43,11 +43,12 @@ def load_planes(planes: Sequence[Plane], options: ReadOptions = MODALITY_VALUES)
     """The pixels of planes (slices, rows, columns[, channels]), in their order.
 
     Values are those of the modality LUT (PS3.3 section C.11.1) or, with `apply_voi`, of the VOI LUT in [0, 1] (section
-    C.11.2), always in the polarity of MONOCHROME2; colour is RGB. MONOCHROME1 (section C.7.6.3.1.2) is reflected over
+    C.11.2), in the polarity of MONOCHROME2; colour is RGB. MONOCHROME1 (section C.7.6.3.1.2) is reflected over
     the possible range, see `grayscale.modality_values`. Presentation LUT Shape is not consulted: in an image INVERSE
     accompanies MONOCHROME1 and IDENTITY accompanies MONOCHROME2 (sections C.8.11.3 and C.11.6), so it would invert
-    twice. With `fill_padding`, padding takes the smallest value of all other pixels, in either polarity; lossy
-    compression blurs padding beyond recognition.
+    twice. CT and PET keep their values: those are Hounsfield units and activities, whichever end is shown white; only
+    `apply_voi` reflects them. With `fill_padding`, padding takes the smallest value of all other pixels, in either
+    polarity; lossy compression blurs padding beyond recognition.
 
     Raises a DicomReadError that names the file.
     """
@@ -110,12 +111,12 @@ def _frame(header: Header, encoding: Encoding, encoded: EncodedPixels, plane: Pl
         return apply_palette(header, stored, signed=layout.signed).astype(np.float32), None
     modality = encoding.rescale if plane.rescale is None else Rescale(*plane.rescale)
     if modality is None:
-        modality = read_modality(header, signed=layout.signed)
+        modality = read_modality(header, stored_range=layout.stored_range)
     inverted = photometric == "MONOCHROME1"
     if options.apply_voi:
         values = _shown(header, stored, layout, modality, inverted=inverted)
     else:
-        values = gray_values(header.path, stored, layout, modality, inverted=inverted)
+        values = gray_values(header.path, stored, layout, modality, inverted=inverted and not encoding.is_physical)
     return values, None if limits is None else padding_mask(stored, limits)
 
 
@@ -123,7 +124,7 @@ def _shown(
     header: Header, stored: StoredValues, layout: PixelLayout, modality: LookupTable | Rescale, *, inverted: bool
 ) -> Pixels:
     """Values in [0, 1] after the VOI LUT; over the possible range of modality values where the file has none."""
-    voi = read_voi(header, signed=modality_range(layout.stored_range, modality)[0] < 0)
+    voi = read_voi(header, modality_range=modality_range(layout.stored_range, modality))
     values = presentation_values(stored.astype(np.float64), layout.stored_range, modality, voi, invert=inverted)
     return values.astype(np.float32)
 

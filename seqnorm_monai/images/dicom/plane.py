@@ -16,6 +16,7 @@ class Plane:
     """One frame of one file. Position and the two direction cosines in mm of the patient system (LPS), or None.
 
     Identifiers are those of `identifiers.safe_identifier`. `projection`: an image for itself, without position.
+    `capture`: a secondary capture under the Modality of slices, which may be a slice or an image for itself.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Plane:
     rescale: tuple[float, float] | None = None
     encoding: Encoding | None = None
     projection: bool = False
+    capture: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydicom.charset import convert_encodings, decode_bytes
+import re
+
+from pydicom.charset import convert_encodings, decode_bytes, default_encoding
 from pydicom.valuerep import TEXT_VR_DELIMS
 
 from seqnorm_monai.images.dicom.header import Header
@@ -30,6 +32,8 @@ RULE_KEYWORDS = (
 )
 # Specific Character Set says how they are written.
 CHARACTER_SET = "SpecificCharacterSet"
+# A switch of the character set within a text (ISO/IEC 2022, PS3.5 section 6.1.2.5).
+_ESCAPE = re.compile(r"\x1b[ -/]+[0-~]")
 
 
 def rule_attributes(header: Header) -> dict[str, object]:
@@ -44,14 +48,26 @@ def rule_attributes(header: Header) -> dict[str, object]:
         if raw is None:
             continue
         try:
-            with pydicom_silenced():
-                text = decode_bytes(raw[1], encodings, TEXT_VR_DELIMS).strip(" \0")
+            text = _decoded(raw[1], encodings)
         # a text that is not in the character set which the file names
         except (UnicodeError, LookupError):
             text = header.text(keyword)
         values = [_number(part.strip()) if raw[0] in ("DS", "IS") else part.strip() for part in text.split("\\")]
         found[keyword] = values if len(values) > 1 else values[0]
     return found
+
+
+def _decoded(data: bytes, encodings: list[str]) -> str:
+    """Text of these character sets; without any, UTF-8 if it is that. Raises UnicodeError or LookupError."""
+    if not encodings:
+        try:
+            return data.decode("utf-8").strip(" \0")
+        except UnicodeDecodeError:
+            encodings = ["latin-1"]
+    with pydicom_silenced():
+        text = decode_bytes(data, encodings, TEXT_VR_DELIMS)
+    # pydicom leaves some of them in, as that of GB 2312
+    return _ESCAPE.sub("", text).strip(" \0")
 
 
 def _number(text: str) -> float | str:
@@ -62,9 +78,15 @@ def _number(text: str) -> float | str:
 
 
 def _encodings(header: Header) -> list[str]:
-    names = header.text(CHARACTER_SET).split("\\")
+    """Those that Specific Character Set names; [] where the file has none, or none that is known."""
+    stated = header.text(CHARACTER_SET)
+    if not stated:
+        return []
+    names = stated.split("\\")
     try:
         with pydicom_silenced():
-            return list(convert_encodings(names))
+            found = list(convert_encodings(names))
     except (LookupError, ValueError):
-        return ["latin-1"]
+        return []
+    # the default is pydicom's answer to names that it does not know, too
+    return found if set(found) != {default_encoding} else []

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from seqnorm_monai.images.dicom.copies import without_copies
+from seqnorm_monai.images.dicom.identifiers import is_replacement
 from seqnorm_monai.images.dicom.instance import read_instance
 from seqnorm_monai.images.dicom.plane import Excluded, Instance, ScanResult
 from seqnorm_monai.images.dicom.processes import CHUNK, map_in_processes
@@ -44,7 +45,7 @@ class Scan:
 def scan_files(sources: Iterable[Source], num_workers: int = 0) -> Scan:
     """Read every header, in `num_workers` processes if above 0; nothing raises for a file.
 
-    Of several files with one SOPInstanceUID one is kept or none, see `copies.without_copies`. A damaged copy of an
+    Of several files with one SOPInstanceUID copies are left out, see `copies.without_copies`. A damaged copy of an
     image that is there leaves its series complete. A file that ends its worker process is rejected.
 
     Raises ValueError when two sources have one name, and errors of the machine: no memory, file descriptors, processes.
@@ -56,6 +57,7 @@ def scan_files(sources: Iterable[Source], num_workers: int = 0) -> Scan:
     scan = Scan()
     by_uid: dict[str, list[Instance]] = {}
     damaged: list[Excluded] = []
+    named: set[str] = set()
     for result in _results(places, num_workers):
         if isinstance(result, Instance):
             by_uid.setdefault(result.sop or f"file {result.name}", []).append(result)
@@ -63,15 +65,18 @@ def scan_files(sources: Iterable[Source], num_workers: int = 0) -> Scan:
         scan.records[result.name] = result.record()
         damaged.append(result)
     for found in by_uid.values():
-        kept, excluded = (found[0], []) if len(found) == 1 else without_copies(found)
+        kept, excluded = (found, []) if len(found) == 1 else without_copies(found)
         scan.records |= {one.name: one.record() for one in excluded}
-        if kept is not None:
-            scan.series.setdefault(_key(kept), []).append(kept)
-        else:
-            for one in excluded:
-                _mark_incomplete(scan, one)
+        for instance in kept:
+            scan.series.setdefault(_key(instance), []).append(instance)
+        # an identifier with one image names it: what else has it is a copy, and no loss
+        if len(kept) == 1:
+            named.add(kept[0].sop)
+            continue
+        for one in excluded:
+            _mark_incomplete(scan, one)
     for one in damaged:
-        if one.sop not in by_uid:
+        if one.sop not in named and (one.sop not in by_uid or is_replacement(one.sop)):
             _mark_incomplete(scan, one)
     return scan
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from seqnorm_monai.images.dicom.errors import SeriesError
 from seqnorm_monai.images.dicom.geometry import GeometryError, stack_geometry
@@ -17,6 +17,8 @@ from seqnorm_monai.images.dicom.stacks import derived_kind, lone_stacks, split_s
 from seqnorm_monai.images.dicom.volume import Volume
 from seqnorm_monai.images.records import FileRecord, FileStatus
 
+# Two captures at two places may have their header from two slices; more of them at even distances are a volume.
+_FEWEST_SLICES = 3
 _ADVICE = "check that the series was copied or exported as a whole"
 
 
@@ -80,7 +82,7 @@ class _SeriesReader:
         self.errors: list[SeriesError] = []
 
     def read(self) -> Series:
-        planes = [plane for instance in self.instances.values() for plane in instance.planes]
+        planes = self._captures_placed([plane for instance in self.instances.values() for plane in instance.planes])
         stacks = self._slice_stacks([plane for plane in planes if not plane.projection])
         stacks += self._projections([plane for plane in planes if plane.projection])
         for number, stack in enumerate(stacks):
@@ -90,6 +92,29 @@ class _SeriesReader:
                 self._refuse(stack, error)
         modality = next(iter(self.instances.values())).modality
         return Series(self.study, self.series, modality, tuple(self.volumes), tuple(self.errors))
+
+    def _captures_placed(self, planes: list[Plane]) -> list[Plane]:
+        """Secondary captures as slices where they alone make volumes of several slices, as converters write them.
+
+        Else each is an image for itself: the position in its header is that of the slice from which it was copied.
+        """
+        captures = [plane for plane in planes if plane.capture]
+        slices = any(not plane.capture and not plane.projection for plane in planes)
+        if not captures or (not slices and self._are_volumes(captures)):
+            return planes
+        return [
+            replace(plane, position=None, orientation=None, projection=True) if plane.capture else plane
+            for plane in planes
+        ]
+
+    def _are_volumes(self, planes: list[Plane]) -> bool:
+        try:
+            stacks = split_stacks(planes)
+            check_expected_counts(stacks)
+            volumes = [volume for number, stack in enumerate(stacks) for volume in self._stack_volumes(stack, number)]
+        except GeometryError:
+            return False
+        return all(len(volume.planes) >= _FEWEST_SLICES for volume in volumes)
 
     def records(self) -> Iterator[FileRecord]:
         """A file is in one volume or error at least, since each of its planes is in one stack."""

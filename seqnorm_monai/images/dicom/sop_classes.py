@@ -76,6 +76,17 @@ PROJECTION_MODALITIES = frozenset(
 )
 
 
+# Their values are Hounsfield units, or activities and what is computed from them (PS3.3 sections C.8.2.1, C.8.9.1).
+_PHYSICAL_CLASSES = frozenset(
+    (
+        *(uid.CTImageStorage, uid.EnhancedCTImageStorage, uid.LegacyConvertedEnhancedCTImageStorage),
+        *(uid.PositronEmissionTomographyImageStorage, uid.EnhancedPETImageStorage),
+        uid.LegacyConvertedEnhancedPETImageStorage,
+    )
+)
+_PHYSICAL_MODALITIES = frozenset(("CT", "PT"))
+
+
 def not_an_image(header: Header) -> str:
     """In words what `header` belongs to if it is no image for this reader, else ""."""
     name = header.sop_class_name()
@@ -105,3 +116,15 @@ def is_projection(header: Header) -> bool:
         return modality not in _SLICE_MODALITIES
     known = is_uid(sop_class) and uid.UID(sop_class).name != sop_class
     return not known and modality in PROJECTION_MODALITIES
+
+
+def is_capture(header: Header) -> bool:
+    """Whether an image is a secondary capture: of slices only where the others of its series make a volume with it."""
+    return header.text("SOPClassUID") in _SECONDARY_CAPTURES
+
+
+def is_physical(header: Header) -> bool:
+    """Whether pixels are CT numbers or activities of PET, by SOP class or by the Modality of what is no projection."""
+    if header.text("SOPClassUID") in _PHYSICAL_CLASSES:
+        return True
+    return header.label("Modality") in _PHYSICAL_MODALITIES and not is_projection(header)

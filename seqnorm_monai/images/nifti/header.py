@@ -133,7 +133,8 @@ def _dimensions(path: Path, header: Nifti1Header) -> tuple[tuple[int, int, int],
     dim = [int(value) for value in header["dim"]]
     if not 1 <= dim[0] <= 7:
         raise NiftiReadError(path, "dim: not 1 to 7 dimensions")
-    used = dim[1 : dim[0] + 1]
+    # the NIfTI library, and ITK with it, takes 0 for 1 behind the second axis; there are bytes for one voxel, or none
+    used = [size or 1 if axis > 1 else size for axis, size in enumerate(dim[1 : dim[0] + 1])]
     if min(used) < 1:
         raise NiftiReadError(path, "dim: an axis without voxels")
     used += [1] * (7 - len(used))

@@ -2,24 +2,25 @@
 
 The rule, for a file with several answers (nifti1.h, "3D IMAGE ORIENTATION AND LOCATION"): the sform where sform_code
 > 0 and the matrix can be inverted, else the qform where qform_code > 0, else the grid spacings alone (METHOD 1: nothing
-is known of the orientation, and a note says so; nibabel flips the first axis there and centres the grid). nibabel, and
-MONAI with it, goes the same way, except that MONAI takes the qform where the sform contradicts pixdim, and that both
-use a singular sform and take a spacing of 0 for 1 on any axis, here on one of a single voxel only.
+is known of the orientation, and a note says so; nibabel flips the first axis there and centres the grid, ITK flips the
+first two). nibabel, and MONAI with it, goes the same way, except that MONAI takes the qform where the sform contradicts
+pixdim, and that both use a singular sform. ITK takes the spacings from pixdim even under an sform of other lengths, and
+the qform under an sform with shears or with a code that is not that of the scanner.
+
+Lengths: pixdim counts without its sign, and 0 counts as 1, as nibabel and ITK have it; on an axis of several voxels a
+note says so. A column of zeros in the sform, on an axis of a single voxel, becomes the direction across the other two,
+1 mm long: two-dimensional files leave it out. What is not a finite number is no spacing.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from seqnorm_monai.images.nifti.errors import NiftiReadError
 from seqnorm_monai.images.nifti.header import Layout
-
-if TYPE_CHECKING:
-    from nibabel.nifti1 import Nifti1Header
 
 # Two affines are told apart when a corner of the image is this far from itself, as a part of the smallest spacing.
 TOLERANCE_VOXELS = 0.1
@@ -41,7 +42,7 @@ class Orientation:
 def read_orientation(layout: Layout) -> Orientation:
     """The affine by the rule of this module. Raises NiftiReadError where no answer is usable."""
     header = layout.fields
-    sform = _sform(header) if int(header["sform_code"]) > 0 else None
+    sform = _sform(layout) if int(header["sform_code"]) > 0 else None
     qform = _qform(layout) if int(header["qform_code"]) > 0 else None
     warnings = []
     if int(header["sform_code"]) > 0 and sform is None:
@@ -58,16 +59,24 @@ def read_orientation(layout: Layout) -> Orientation:
         warnings.append("the orientation is not stated: the axes are taken for right, front and top")
     if affine is None:
         raise NiftiReadError(layout.path, "no usable sform, qform or pixdim: the voxels have no place")
+    if source != "sform" and _is_invented(layout):
+        warnings.append("a spacing of 0 is taken for 1")
     if layout.to_mm != 1.0:
         affine = np.diag([layout.to_mm] * 3 + [1.0]) @ affine
         warnings.append("lengths are in another unit than mm and were converted")
     return Orientation(affine, source, tuple(warnings))
 
 
-def _sform(header: Nifti1Header) -> npt.NDArray[np.float64] | None:
+def _sform(layout: Layout) -> npt.NDArray[np.float64] | None:
     affine = np.eye(4)
     for row, name in enumerate(("srow_x", "srow_y", "srow_z")):
-        affine[row] = header[name]
+        affine[row] = layout.fields[name]
+    absent = [axis for axis in range(3) if layout.shape[axis] == 1 and not affine[:3, axis].any()]
+    if len(absent) == 1:
+        one, other = np.delete(affine[:3, :3], absent[0], axis=1).T
+        # so that the three are right-handed where the others are those of an image as it lies
+        across = np.cross(one, other) * (-1.0 if absent[0] == 1 else 1.0)
+        affine[:3, absent[0]] = across / (np.linalg.norm(across) or 1.0)
     return _usable(affine)
 
 
@@ -90,10 +99,16 @@ def _qform(layout: Layout) -> npt.NDArray[np.float64] | None:
 
 
 def _spacings(layout: Layout) -> npt.NDArray[np.float64]:
-    """pixdim[1:4] without signs, and 1 where an axis of one voxel leaves it out, as nibabel repairs a header."""
+    """pixdim[1:4] without signs, and 1 for 0, as nibabel repairs a header."""
     spacings = np.abs(np.array(layout.fields["pixdim"][1:4], dtype=np.float64))
-    spacings[(spacings == 0) & (np.array(layout.shape) == 1)] = 1.0
+    spacings[spacings == 0] = 1.0
     return spacings
+
+
+def _is_invented(layout: Layout) -> bool:
+    """Whether pixdim has no length along an axis of several voxels."""
+    pixdim = np.array(layout.fields["pixdim"][1:4])
+    return bool(((pixdim == 0) & (np.array(layout.shape) > 1)).any())
 
 
 def _usable(affine: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] | None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from seqnorm_monai.images.slides.shown_values import shown_values, stated_background
 from seqnorm_monai.optional import require
 
 if TYPE_CHECKING:
@@ -92,23 +93,31 @@ def _release(array: np.ndarray) -> None:
 class TiffImage(ClosableImage):
     """A tiled TIFF file (slides too), of which a region decodes the tiles that it touches.
 
+    Values are those that are shown: a palette becomes RGB, and where 0 is white the range is reflected.
+
     Args:
         path: of the file.
         level: of a pyramid; 0 is the full resolution.
+        missing: what tiles without data hold, 255 for white. Scanners leave out tiles of bare glass; a file may say by
+            GDAL's tag what they hold.
 
     Raises:
         ImportError: with the install line, if tifffile is missing.
-        ValueError: for a file that is not tiled or keeps its channels apart.
+        ValueError: for a file that is not tiled, keeps its channels apart or has colours that are not read; when a tile
+            is read that is cut off, or that holds no data while `missing` is not given.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, level: int = 0) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, level: int = 0, missing: float | None = None) -> None:
         self._file = require("tifffile", "slides").TiffFile(path)
         try:
             self._page = self._tiled_page(path, level)
+            self._shown = shown_values(path, self._page)
         except BaseException:
             self._file.close()
             raise
-        self.shape = tuple(self._page.shape)
+        self._path = path
+        self._missing = stated_background(self._page) if missing is None else missing
+        self.shape = (*self._page.shape, *self._shown.channels)
 
     def _tiled_page(self, path: str | os.PathLike[str], level: int) -> TiffPage:
         levels = self._file.series[0].levels
@@ -129,21 +138,32 @@ class TiffImage(ClosableImage):
         """One decoded tile, (height, width[, channels]); None where the file holds no data."""
         page = self._page
         index = row * math.ceil(page.imagewidth / page.tilewidth) + column
-        if page.databytecounts[index] == 0:
-            return None
+        if index >= len(page.databytecounts) or not (page.databytecounts[index] and page.dataoffsets[index]):
+            return self._no_tile(row, column)
         handle = self._file.filehandle
         handle.seek(page.dataoffsets[index])
         data = handle.read(page.databytecounts[index])
+        if len(data) < page.databytecounts[index]:
+            raise ValueError(f"{self._path} is cut off within tile {row}, {column}: copy it anew")
         segment, _, size = page.decode(data, index, jpegtables=page.jpegtables, jpegheader=page.jpegheader)
+        if segment is None:
+            return self._no_tile(row, column)
         tile = segment[0, : size[1], : size[2]]
-        return tile if len(self.shape) == 3 else tile[..., 0]
+        return self._shown(tile if len(page.shape) == 3 else tile[..., 0])
+
+    def _no_tile(self, row: int, column: int) -> None:
+        if self._missing is None:
+            raise ValueError(
+                f"{self._path}: tile {row}, {column} holds no data, and the file does not say what stands for it. "
+                "Open it with TiffImage(path, missing=255) for white, or with another value"
+            )
 
     def read(self, *region: int) -> np.ndarray:
         if self._file.filehandle.closed:
             raise ValueError(CLOSED)
         row, column, height, width = region
         length, across = self._page.tilelength, self._page.tilewidth
-        pixels = np.zeros((height, width, *self.shape[2:]), dtype=self._page.dtype)
+        pixels = np.full((height, width, *self.shape[2:]), self._missing or 0, dtype=self._shown.dtype)
         for i in range(row // length, -(-(row + height) // length)):
             for j in range(column // across, -(-(column + width) // across)):
                 tile = self._tile(i, j)

@@ -10,8 +10,6 @@ import pytest
 from seqnorm_monai.images.dicom.errors import UnsupportedImageError
 from seqnorm_monai.images.dicom.header import Header
 from seqnorm_monai.images.dicom.open import open_header, read_header
-from seqnorm_monai.images.dicom.rule_attributes import rule_attributes
-from seqnorm_monai.images.rules import parse_rules, select_series
 from tests.makers.dicom_files import ramp
 
 Make = Callable[..., Path]
@@ -89,17 +87,3 @@ def test_a_file_stays_open_in_its_context_only(make_dicom: Make) -> None:
     with header.opened() as another:
         assert another.read(0) == b"" and another is not file
     assert another.closed
-
-
-@pytest.mark.parametrize("written", [b"\\ISO 2022 IR 87", b"ISO 2022 IR 6\\ISO 2022 IR 87"])
-def test_rules_read_text_of_several_character_sets(make_dicom: Make, written: bytes) -> None:
-    placeholder = "X" * (len(written) + len(written) % 2)
-    path = make_dicom(ramp(12), SeriesDescription="Y" * 24)
-    data = path.read_bytes().replace(b"Y" * 24, "胸部 正面".encode("iso2022_jp").ljust(24))
-    start = data.index(b"\x08\0\x16\0UI")
-    element = b"\x08\0\x05\0CS" + len(placeholder).to_bytes(2, "little") + written.ljust(len(placeholder))
-    path.write_bytes(data[:start] + element + data[start:])
-    attributes = rule_attributes(read_header(path, ["SpecificCharacterSet", "SeriesDescription"]))
-    assert attributes["SeriesDescription"] == "胸部 正面"
-    rules = parse_rules({"selections": [{"conditions": {"SeriesDescription": "胸部"}}]})
-    assert select_series([attributes], rules, all_matched=True)

@@ -95,3 +95,32 @@ def test_no_text_of_a_damaged_file_travels(make_dicom: Make) -> None:
     assert record.status == "rejected" and "cut off" in record.reason
     assert (record.study, record.series) == (replacement(b"Secret^Name"), replacement(b"SECRETID"))
     assert "Secret" not in repr(scan) and "SECRETID" not in repr(scan) and "19010203" not in repr(scan)
+
+
+@pytest.mark.parametrize("word", ["ANONYMIZED", "0", "ID_"])
+def test_one_word_in_every_file(word: str, make_dicom: Make, tmp_path: Path) -> None:
+    """It tells nothing apart: images are told apart by what they are, copies too."""
+    alike = {"StudyInstanceUID": word, "SeriesInstanceUID": word, "SOPInstanceUID": word}
+    paths = [make_dicom(ramp(12) // number, name=f"{number}.dcm", **alike) for number in (1, 2, 3)]
+    (tmp_path / "copy.dcm").write_bytes(paths[0].read_bytes())
+    report = study([*paths, tmp_path / "copy.dcm"])
+    assert [record.status for record in report.files] == ["used", "used", "used", "set_aside"]
+    for number, volume in zip((1, 2, 3), volumes(report), strict=True):
+        np.testing.assert_array_equal(load_volume(volume)[0].numpy(), (ramp(12) // number).T)
+
+
+@pytest.mark.parametrize("damage", ["none", "header", "pixels"])
+def test_slices_with_one_word_in_every_file(damage: str, tmp_path: Path) -> None:
+    """A damaged one is no copy of another: its series lacks a slice."""
+    paths = write_classic(tmp_path, GRID, each=lambda phase, number: {"SOPInstanceUID": "ANONYMIZED"})
+    data = paths[0].read_bytes()
+    if damage == "header":
+        paths[0].write_bytes(data[:-99])
+    elif damage == "pixels":
+        paths[0].write_bytes(data.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.5\0"))
+    report = study(paths)
+    if damage == "none":
+        (volume,) = volumes(report)
+        check_placed(volume, GRID)
+    else:
+        assert {record.status for record in report.files} == {"rejected"}

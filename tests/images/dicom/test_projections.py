@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pydicom import uid
+from pydicom import dcmread, uid
 from pydicom.dataset import Dataset
 
 from seqnorm_monai.images.dicom.open import read_header
@@ -119,6 +119,50 @@ def test_frames_of_functional_groups(make_dicom: Make) -> None:
     )  # fmt: skip
     (volume,) = volumes(study([path]))
     assert (volume.affine, volume.spacing) == (None, (0.25, 0.5, 1.0))
+
+
+CAPTURE = {"SOPClassUID": uid.SecondaryCaptureImageStorage, "Modality": "CT"}
+
+
+@pytest.mark.parametrize("modality", ["CT", "MR", "PT", "OT", "DX", ""])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ({}, {}),
+        ({}, {"ImagePositionPatient": ["0", "0", "8"]}),
+        ({"ImageOrientationPatient": ["0"] * 6}, {}),
+        ({"ImagePositionPatient": ["1", "2"]}, {}),
+        ({"PixelSpacing": ["0", "0"]}, {}),
+        ({}, {"ImagePositionPatient": ["0", "0", "8"]}, {"ImagePositionPatient": ["0", "0", "17"]}),
+    ],
+    ids=["one place", "two places", "no orientation", "too few numbers", "no spacing", "uneven"],
+)
+def test_captures_with_the_geometry_of_a_slice(
+    make_dicom: Make, modality: str, changes: tuple[dict[str, Any], ...]
+) -> None:
+    check_alone(pair(make_dicom, *changes, **PLACE, **{**CAPTURE, "Modality": modality}))
+
+
+def test_a_capture_among_slices(make_dicom: Make, tmp_path: Path) -> None:
+    """Of their size, and at the place of one of them, whose header it has."""
+    slices = write_classic(tmp_path / "slices", GRID, series="1.2.3.17", each=lambda phase, number: STUDY)
+    header = dcmread(slices[1])
+    header.SOPClassUID, header.SOPInstanceUID = uid.SecondaryCaptureImageStorage, "1.2.3.11.99"
+    header.save_as(tmp_path / "capture.dcm")
+    report = study([tmp_path / "capture.dcm", *slices])
+    assert {record.status for record in report.files} == {"used"}
+    volume, image = sorted(volumes(report), key=lambda volume: -len(volume.planes))
+    check_placed(volume, GRID)
+    assert (image.files, image.kind, image.affine) == (("capture.dcm",), "image", None)
+
+
+def test_captures_that_are_a_volume(tmp_path: Path) -> None:
+    """As converters write them; without one of them nobody knows which they were, and each stands for itself."""
+    paths = write_classic(tmp_path, GRID, each=lambda phase, number: {"SOPClassUID": uid.SecondaryCaptureImageStorage})
+    (volume,) = volumes(study(paths))
+    check_placed(volume, GRID)
+    rest = [path for number, path in enumerate(paths) if number != 2]
+    assert [volume.kind for volume in volumes(study(rest))] == ["image"] * len(rest)
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_no_orientation(make_nifti: Make) -> None:
     assert volume.orientation_source == "pixdim" and "not stated" in volume.warnings[0]
     assert load_nifti(volume).meta["has_geometry"] is False
     np.testing.assert_array_equal(volume.affine, np.diag([1.5, 0.5, 2, 1]))
-    assert "no place" in refusal(header_of(path, lambda header: header["pixdim"].__setitem__(2, 0)))
+    assert "no place" in refusal(header_of(path, lambda header: header["pixdim"].__setitem__(2, np.nan)))
 
 
 @pytest.mark.parametrize(("unit", "to_mm"), [("meter", 1000), ("micron", 0.001), ("mm", 1), ("unknown", 1)])
@@ -154,7 +154,7 @@ def test_any_header_equals_nibabel(
 
 @pytest.mark.parametrize("code", [0, 1])
 def test_two_dimensions_leave_the_third_spacing_out(make_nifti: Make, code: int) -> None:
-    """pixdim[3] is 0 in such files; of an axis of several voxels, 0 is no spacing."""
+    """pixdim[3] is 0 in such files; of an axis of several voxels, 0 is worth a word."""
 
     def change(header: nibabel.Nifti1Header) -> None:
         header["sform_code"], header["qform_code"] = 0, code
@@ -165,7 +165,60 @@ def test_two_dimensions_leave_the_third_spacing_out(make_nifti: Make, code: int)
     assert volume.spacing == (0.5, 0.75, 1.0)
     assert volume.orientation_source == ("qform" if code else "pixdim")
     assert load_nifti(volume).shape == (1, 5, 7)
-    assert "no place" in refusal(header_of(make_nifti(ramp("i2", (5, 7, 3))), change))
+    assert "a spacing of 0 is taken for 1" not in volume.warnings
+    (volume,) = read_nifti(header_of(make_nifti(ramp("i2", (5, 7, 3))), change))
+    assert volume.spacing == (0.5, 0.75, 1.0)
+    assert "a spacing of 0 is taken for 1" in volume.warnings
+
+
+@pytest.mark.parametrize("code", [0, 1])
+@pytest.mark.parametrize("pixdim", [(0, 0, 0), (0.5, 0, 2), (-0.5, 0, -2)])
+def test_lengths_equal_nibabel(
+    make_nifti: Make, caplog: pytest.LogCaptureFixture, code: int, pixdim: tuple[float, ...]
+) -> None:
+    def change(header: nibabel.Nifti1Header) -> None:
+        header["sform_code"], header["qform_code"] = 0, code
+        header["pixdim"][1:4] = pixdim
+
+    path = header_of(make_nifti(ramp("i2")), change)
+    (volume,) = read_nifti(path)
+    # it logs every repair
+    caplog.set_level(logging.CRITICAL, "nibabel.global")
+    header = nibabel.load(path).header
+    assert volume.spacing == tuple(map(float, header.get_zooms()))
+    if code:
+        np.testing.assert_allclose(volume.affine, header.get_best_affine())
+
+
+@pytest.mark.parametrize(
+    ("shape", "column", "expected"), [((5, 7), 2, [0, 0, 1]), ((5, 1, 7), 1, [0, 1, 0]), ((1, 5, 7), 0, [1, 0, 0])]
+)
+def test_an_sform_without_a_third_direction(
+    make_nifti: Make, shape: tuple[int, ...], column: int, expected: list[float]
+) -> None:
+    """Two-dimensional files leave it out; nibabel keeps the zeros, which no spacing comes from."""
+
+    def change(header: nibabel.Nifti1Header) -> None:
+        header["sform_code"], header["qform_code"] = 1, 0
+        matrix = np.array([[0.5, 0, 0, 3], [0, 0.75, 0, 4], [0, 0, 2, 5]])
+        matrix[:, column] = 0
+        header["srow_x"], header["srow_y"], header["srow_z"] = matrix
+
+    path = header_of(make_nifti(ramp("i2", shape)), change)
+    (volume,) = read_nifti(path)
+    assert (volume.orientation_source, volume.warnings) == ("sform", ())
+    np.testing.assert_array_equal(volume.affine[:3, column], expected)
+    others = [axis for axis in range(4) if axis != column]
+    np.testing.assert_array_equal(volume.affine[:, others], nibabel.load(path).affine[:, others])
+
+
+def test_a_third_axis_of_no_voxels(make_nifti: Make) -> None:
+    """As the NIfTI library and ITK read it: one slice. An image of no columns stays none."""
+    stored = ramp("i2", (5, 7, 1))
+    path = header_of(make_nifti(stored), lambda header: header["dim"].__setitem__(slice(0, 4), [3, 5, 7, 0]))
+    (volume,) = read_nifti(path)
+    np.testing.assert_array_equal(load_nifti(volume)[0].numpy(), stored[..., 0])
+    assert "without voxels" in refusal(header_of(path, lambda header: header["dim"].__setitem__(2, 0)))
 
 
 def test_start_up_without_nibabel() -> None:

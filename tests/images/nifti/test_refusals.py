@@ -112,7 +112,7 @@ def test_other_files(make_nifti: Make, tmp_path: Path) -> None:
     assert "cannot be read" in refusal(tmp_path)
 
 
-@pytest.mark.parametrize(("number", "of_the_file"), [(errno.EMFILE, False), (errno.EIO, True)])
+@pytest.mark.parametrize(("number", "of_the_file"), [(errno.EMFILE, False), (errno.EIO, False), (errno.ELOOP, True)])
 def test_errors_of_the_machine(
     make_nifti: Make, monkeypatch: pytest.MonkeyPatch, number: int, of_the_file: bool
 ) -> None:

@@ -18,6 +18,8 @@ _RGB_NAMES = (b"RGB", b"rgb")
 _JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
 # Writers pad the last fragment, with more than the one byte that makes it even.
 MAX_TAIL = 64
+# bytes that tell the start of a stream
+START = 4
 # 16 numbers of 32 bits, PS3.5 annex G.5
 _RLE_HEADER = 64
 
@@ -40,9 +42,31 @@ class FrameInfo:
 def has_end_marker(frame: bytes) -> bool:
     """Whether a JPEG, JPEG-LS or JPEG 2000 stream comes to its proper end.
 
-    Both forbid these two bytes within coded data, so that a stream that was cut off does not have them near its end.
+    Both forbid these two bytes within coded data, so that a stream that was cut off does not have them behind its
+    header; in the header they may end a small picture in an application segment. Writers pad what is behind them, some
+    by kilobytes: all of it is looked through only where the last bytes do not have them.
     """
-    return _END in frame[-MAX_TAIL:]
+    if _END in frame[-MAX_TAIL:]:
+        return True
+    stream = raw_codestream(frame)
+    return stream.rfind(_END) > _coded_data(stream)
+
+
+def starts_stream(start: bytes) -> bool:
+    """Whether a fragment of at least `START` bytes begins a JPEG, JPEG-LS or JPEG 2000 stream. No coded data do."""
+    return start.startswith((_SOI + b"\xff", _SOC + _SIZ))
+
+
+def _coded_data(frame: bytes) -> int:
+    """Where the first scan or tile-part begins; the end of the frame where its header has no end."""
+    position = 2
+    while position + 4 <= len(frame) and frame[position] == 0xFF:
+        marker, length = struct.unpack_from(">HH", frame, position)
+        if marker in (_SOT, 0xFF00 | _SOS):
+            return position
+        # a fill byte, T.81 section B.1.1.2
+        position += 1 if marker == 0xFFFF else 2 + length
+    return len(frame)
 
 
 def rle_problem(frame: bytes, segments: int) -> str:

@@ -38,6 +38,8 @@ from seqnorm_monai.images.dicom.pixels.layout import PixelLayout, StoredValues
 # 16384 x 16384. A compressed frame of a few bytes can claim any size; no radiograph comes near this one.
 _MAX_COMPRESSED_PIXELS = 2**28
 _CELLS = (8, 16, 32)
+# What lossy compression adds at edges: so much of the range, in so many of the pixels, and no more.
+_OVERSHOOT, _MOST_BEYOND = 1 / 16, 1 / 1000
 _READ = (
     *(ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian),
     *(*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *J2K_SYNTAXES, *HTJ2K_SYNTAXES, RLELossless),
@@ -127,9 +129,23 @@ def _decode_compressed(header: Header, frame: bytes, layout: PixelLayout, transf
     if values.min() < low or values.max() > high:
         if transfer_syntax in _LOSSLESS:
             raise PixelDecodeError(header.path, f"decoded values do not fit BitsStored {layout.bits_stored}")
+        _check_depth(header, values, layout, precision)
         # Lossy compression overshoots at edges, beyond what could be stored.
         values = np.clip(values, low, high)
     return values
+
+
+def _check_depth(header: Header, values: StoredValues, layout: PixelLayout, precision: int) -> None:
+    """Refuse a stream of more bits than Bits Stored that uses them: to clip it would make much of the image white."""
+    low, high = layout.stored_range
+    margin = (high - low + 1) * _OVERSHOOT
+    beyond = np.count_nonzero((values > high + margin) | (values < low - margin))
+    if precision > layout.bits_stored and beyond > _MOST_BEYOND * values.size:
+        raise PixelDecodeError(
+            header.path,
+            f"compressed samples of {precision} bits do not fit BitsStored {layout.bits_stored}",
+            "correct BitsStored and HighBit, or export the image again",
+        )
 
 
 def check_stream(header: Header, frame: bytes, layout: PixelLayout, transfer_syntax: UID, samples: int = 1) -> int:

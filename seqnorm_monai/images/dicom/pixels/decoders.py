@@ -30,6 +30,7 @@ from pydicom.uid import (
 
 from seqnorm_monai.images.dicom.pixels.codestream import libjpeg_takes_for_ybr
 from seqnorm_monai.images.dicom.silence import pydicom_silenced
+from seqnorm_monai.images.machine_errors import is_machine_error
 from seqnorm_monai.optional import require
 
 # without those of part 2, whose transforms between components no decoder here knows
@@ -69,9 +70,15 @@ def _threads() -> int:
 def decode_frame(frame: bytes, expected: FrameFormat) -> Words:
     """The samples of a frame (rows, columns[, samples]), sign-extended where they are signed.
 
-    Colours are in the space of the stream; only the component transform of JPEG 2000 is undone. Raises NoDecoderError.
+    Colours are in the space of the stream; only the component transform of JPEG 2000 is undone.
+
+    Raises:
+        NoDecoderError: if no decoder gives an image of the expected size.
+        MemoryError, OSError: if none does and one of them ran out of memory or the like, which is no fault of the
+            frame: its size was compared with the header before.
     """
-    failures = []
+    failures: list[str] = []
+    exhausted: BaseException | None = None
     for name, decoder in _decoders(expected):
         try:
             with pydicom_silenced():
@@ -81,11 +88,14 @@ def decode_frame(frame: bytes, expected: FrameFormat) -> Words:
         except BaseException as error:
             if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):
                 raise
+            exhausted = error if is_machine_error(error) else exhausted
             failures.append(f"{name}: {type(error).__name__}")
             continue
         if values.shape == expected.shape and values.dtype.kind in "iu":
             return values
         failures.append(f"{name}: an image of another size")
+    if exhausted is not None:
+        raise exhausted
     raise NoDecoderError(", ".join(failures))
 
 

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import BinaryIO
 
 import numpy as np
@@ -16,7 +17,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from seqnorm_monai.images.dicom.errors import NoPixelDataError, PixelDecodeError, UnsupportedImageError
 from seqnorm_monai.images.dicom.header import Header
-from seqnorm_monai.images.dicom.pixels.codestream import MAX_TAIL, has_end_marker
+from seqnorm_monai.images.dicom.pixels.codestream import MAX_TAIL, START, has_end_marker, starts_stream
 from seqnorm_monai.images.dicom.silence import pydicom_silenced
 from seqnorm_monai.images.machine_errors import raise_machine_error
 
@@ -248,7 +249,7 @@ def _spans_of_frames(header: Header, file: BinaryIO, frames: int) -> list[list[S
         starts = set(struct.unpack(f"<{frames}L", _read(file, table)))
         begins = [position - fragments[0][0] in starts for position, _ in fragments]
     else:
-        begins = [True, *(has_end_marker(_tail(file, fragment)) for fragment in fragments[:-1])]
+        begins = [True, *(_is_between(file, one, other) for one, other in pairwise(fragments))]
     groups: list[list[Span]] = []
     for fragment, begin in zip(fragments, begins, strict=True):
         if begin or not groups:
@@ -257,6 +258,11 @@ def _spans_of_frames(header: Header, file: BinaryIO, frames: int) -> list[list[S
     if len(groups) != frames:
         raise PixelDecodeError(header.path, f"{len(groups)} compressed frames, NumberOfFrames is {frames}")
     return groups
+
+
+def _is_between(file: BinaryIO, one: Span, other: Span) -> bool:
+    """Whether a frame ends with one fragment, and the next begins with the other, behind whatever padding."""
+    return has_end_marker(_tail(file, one)) or starts_stream(_read(file, (other[0], min(other[1], START))))
 
 
 def _tail(file: BinaryIO, fragment: Span) -> bytes:

@@ -21,30 +21,30 @@ LUT_KEYWORDS = (
 _FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
 
-def read_modality(header: Header, *, signed: bool) -> LookupTable | Rescale:
+def read_modality(header: Header, *, stored_range: tuple[int, int]) -> LookupTable | Rescale:
     """The modality LUT (PS3.3 section C.11.1), the identity where the file has none.
 
     Sequence and rescale exclude each other in the standard; where both are present the sequence is taken.
-    A slope without an intercept, or the reverse, is completed by 0 or 1. Raises UnsupportedImageError for a slope
-    of 0 and for values that are not numbers.
+    A slope without an intercept, or the reverse, is completed by 0 or 1. `stored_range`: the smallest and the largest
+    value that a pixel may have. Raises UnsupportedImageError for a slope of 0 and for values that are not numbers.
     """
     item = header.first_item("ModalityLUTSequence")
     if item is not None:
-        return _read_lut(item, signed=signed)
+        return _read_lut(item, stored_range)
     slope, intercept = _single(header, "RescaleSlope", 1.0), _single(header, "RescaleIntercept", 0.0)
     if slope == 0:
         raise header.unusable("RescaleSlope", "is 0")
     return Rescale(slope, intercept)
 
 
-def read_voi(header: Header, *, signed: bool) -> LookupTable | Window | None:
+def read_voi(header: Header, *, modality_range: tuple[float, float]) -> LookupTable | Window | None:
     """The first VOI LUT, else the first window (PS3.3 section C.11.2), None where the file has neither.
 
-    `signed` tells whether modality values may be negative, which settles the sign of a LUT's first input value.
+    `modality_range`, the ends of the modality values, settles the sign of a LUT's first input value.
     """
     item = header.first_item("VOILUTSequence")
     if item is not None:
-        return _read_lut(item, signed=signed)
+        return _read_lut(item, modality_range)
     centers, widths = header.decimals("WindowCenter"), header.decimals("WindowWidth")
     if not centers and not widths:
         return None
@@ -79,20 +79,32 @@ def _single(header: Header, keyword: str, default: float) -> float:
     return values[0] if values else default
 
 
-def _read_lut(item: Header, *, signed: bool) -> LookupTable:
+def _read_lut(item: Header, input_range: tuple[float, float]) -> LookupTable:
     """PS3.3 section C.11.1.1: LUT Descriptor is number of entries (0 for 2^16), first input value, bits per entry."""
     descriptor = item.integers("LUTDescriptor")
     if len(descriptor) != 3:
         raise item.unusable("LUTDescriptor", "does not have three values")
     # Only the second value may be negative; the others are counts, also where the element is SS.
     count, bits = descriptor[0] & 0xFFFF or 2**16, descriptor[2]
-    first = item.integers("LUTDescriptor", signed=signed)[1]
+    first = _first_input(descriptor[1], count, input_range)
     if not 8 <= bits <= 16:
         raise item.unusable("LUTDescriptor", f"asks for {bits} bits per entry, allowed are 8 to 16")
     entries = _lut_entries(item, count, bits)
     if entries.max() >= 2**bits:
         raise item.unusable("LUTData", f"has entries of more than {bits} bits")
     return LookupTable(first, entries.astype(np.float64), bits)
+
+
+def _first_input(value: int, count: int, input_range: tuple[float, float]) -> int:
+    """The first input value, a word of 16 bits, with the sign that fits a table of `count` entries to its input.
+
+    It has the sign of the input, whatever the value representation of the element says: US stands there for a negative
+    one too, and SS for one above 32,767. The other sign is taken where the table would lie beside all of the input.
+    """
+    low, high = input_range
+    word = value & 0xFFFF
+    signs = [word - 2**16, word] if low < 0 and word >= 2**15 else [word, word - 2**16]
+    return next((first for first in signs if first <= high and first + count > low), signs[0])
 
 
 def _lut_entries(item: Header, count: int, bits: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -266,4 +267,39 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     write(path, frames, [frame[:60] + bytes(60) + b"\xff\xd9" for frame in encoded], UID(JPEGLSLossless), 16, how="one")
     monkeypatch.setattr("seqnorm_monai.images.dicom.pixels.decode.has_imagecodecs", lambda: False)
     with pytest.raises(PixelDecodeError, match=r"\(pip install imagecodecs for one more decoder\)"):
+        read(path)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.ENOMEM, "no memory"), OSError(errno.EMFILE, "files")])
+def test_a_decoder_without_memory_is_no_fault_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    syntax, encode, bits, _ = CODECS["JPEG 2000"]
+    frames = frames_of(bits)
+    path = write(tmp_path / "x.dcm", frames, [encode(frame) for frame in frames], syntax, bits, how="one")
+    expected = read(path)
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(decoders, "by_pydicom", fail)
+    np.testing.assert_array_equal(read(path), expected)  # another decoder had enough
+    monkeypatch.setattr(decoders, "by_imagecodecs", fail)
+    monkeypatch.setattr(decoders, "by_gdcm", fail)
+    with pytest.raises(type(error)) as raised:
+        read(path)
+    assert raised.value is error
+
+
+def test_a_decoder_that_fails_otherwise_blames_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    syntax, encode, bits, _ = CODECS["JPEG 2000"]
+    frames = frames_of(bits)
+    path = write(tmp_path / "x.dcm", frames, [encode(frame) for frame in frames], syntax, bits, how="one")
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EINVAL, "broken stream")
+
+    for name in ("by_pydicom", "by_imagecodecs", "by_gdcm"):
+        monkeypatch.setattr(decoders, name, fail)
+    with pytest.raises(PixelDecodeError, match="OSError"):
         read(path)
