@@ -7,6 +7,7 @@ from seqnorm_monai.data.items import find_images
 from seqnorm_monai.data.load import LoadRadiograph, LoadRadiographd, LoadStudy, LoadStudyd, load_image
 from seqnorm_monai.data.seeding import SeededDataset
 from seqnorm_monai.data.tensors import to_metatensor
+from seqnorm_monai.data.workers import init_worker
 
 __all__ = [
     "CachedDataset",
@@ -19,6 +20,7 @@ __all__ = [
     "LoadStudyd",
     "SeededDataset",
     "find_images",
+    "init_worker",
     "load_datalist",
     "load_image",
     "to_metatensor",

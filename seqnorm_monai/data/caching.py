@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import json
@@ -21,7 +22,7 @@ from monai.transforms import Compose, RandomizableTrait, Transform, reset_ops_id
 from monai.utils import convert_to_tensor
 
 from seqnorm_monai.data.image_paths import archive_above
-from seqnorm_monai.data.machine_errors import remedy
+from seqnorm_monai.data.machine_errors import MachineError, remedy
 from seqnorm_monai.images.folders import files_below
 from seqnorm_monai.paths import require_path
 from seqnorm_monai.version import __version__
@@ -109,7 +110,7 @@ class CachedDataset(CacheDataset):
         progress: show a bar while the memory is filled.
 
     Raises, when an item is computed for ``cache_dir``: ValueError when a deterministic transform changes another entry,
-    KeyError when an item has none of `keys`, OSError when the disk is full.
+    KeyError when an item has none of `keys`. MachineError when the folder cannot be made or its disk is full.
     """
 
     def __init__(
@@ -151,7 +152,10 @@ class _DiskCache:
     """The entries `keys` of transformed items, in files of `folder`."""
 
     def __init__(self, folder: Path, keys: Sequence[str], transform: Compose) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _no_place(folder, error) from error
         self.folder = folder
         self.keys = keys
         self.transform = transform
@@ -211,11 +215,17 @@ def _save(kept: dict[str, Any], path: Path) -> None:
             with temporary.open("wb") as stream:
                 torch.save(kept, stream)
             os.replace(temporary, path)
-    except PermissionError:
-        return
     except OSError as error:
-        advice = "decoded images cannot be kept: free space, give another cache_dir, or none"
-        raise OSError(error.errno, f"{os.strerror(error.errno or 0)}; {advice}", str(path.parent)) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            return
+        raise _no_place(path.parent, error) from error
+
+
+def _no_place(folder: Path, error: OSError) -> MachineError:
+    reason = os.strerror(error.errno or 0)
+    return MachineError(
+        f"{folder}: {reason}; decoded images cannot be kept there: free space, give another cache_dir, or none"
+    )
 
 
 def _is_deterministic(step: Callable[..., Any]) -> bool:

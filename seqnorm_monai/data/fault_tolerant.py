@@ -17,6 +17,7 @@ from monai.data import DataLoader, Dataset, MetaTensor, list_data_collate
 from monai.transforms import Compose
 
 from seqnorm_monai.data.machine_errors import MachineError, chain, explained, own_reason
+from seqnorm_monai.data.workers import init_worker
 
 IMAGE = "image"
 # where an item and its sample carry the path of their (first) file: metadata depends on the reader, this does not
@@ -116,7 +117,9 @@ class FaultTolerantLoader:
             raise TypeError(f"argument dataset must be an FaultTolerantDataset; got {type(dataset).__name__}")
         self.dataset = dataset
         self.rejections: list[Rejection] = []
-        self._loader = DataLoader(dataset, num_workers=num_workers, batch_size=batch_size, collate_fn=_sort_out)
+        self._loader = DataLoader(
+            dataset, num_workers=num_workers, batch_size=batch_size, collate_fn=_sort_out, worker_init_fn=init_worker
+        )
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         self.rejections = []

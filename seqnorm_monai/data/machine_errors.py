@@ -60,13 +60,19 @@ def _remedy_by_text(error: RuntimeError) -> str:
     if "shared memory" in text or "ancdata" in text:
         return _SHARED_MEMORY
     if re.search(r"DataLoader worker \(pid.*(exited unexpectedly|killed by signal)", text):
-        return _WORKER
+        return _remedy_of_exit_code(error) or _WORKER
     # torch/utils/data/dataloader.py, where the pipe to the workers ends
     if text.startswith("Too many open files. Communication with the workers"):
         return _FILES
     # aten/src/ATen/MapAllocator.cpp: "unable to write to file </torch_17_19>: No space left on device (28)"
     number = re.search(r"^unable to .*: .*\((\d+)\)", text)
     return _SHARED_MEMORY if number and is_machine_error(OSError(int(number[1]), "")) else ""
+
+
+def _remedy_of_exit_code(error: RuntimeError) -> str:
+    """What to do if the worker ended with the number of an error, as `seqnorm_monai.data.workers` makes it do."""
+    codes = (re.search(r"exited unexpectedly with exit code (\d+)", str(link)) for link in chain(error))
+    return next((remedy(OSError(int(code[1]), "")) for code in codes if code), "")
 
 
 def _remedy_in_worker(text: str) -> str:

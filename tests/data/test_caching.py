@@ -22,6 +22,7 @@ from seqnorm_monai.data import LoadRadiographd, LoadStudyd, caching
 from seqnorm_monai.data import load as transforms
 from seqnorm_monai.data.caching import CachedDataset
 from seqnorm_monai.data.items import find_images
+from seqnorm_monai.data.machine_errors import MachineError
 from seqnorm_monai.images.dicom import RadiographHeader, volume, write_radiograph
 from tests.makers.studies import write_phases
 
@@ -220,9 +221,27 @@ def test_a_full_disk_is_said(items: list[dict[str, object]], tmp_path: Path, mon
 
     data = CachedDataset(items, steps(), cache_rate=0.0, cache_dir=tmp_path / "cache", progress=False)
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError, match=r"No space left on device; .*another cache_dir") as caught:
+    with pytest.raises(MachineError, match=r"cache: No space left on device; .*another cache_dir"):
         data[0]
-    assert caught.value.errno == errno.ENOSPC
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_said(items: list[dict[str, object]], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(MachineError, match=r"file/cache: Not a directory; .*another cache_dir"):
+        CachedDataset(items, steps(), cache_dir=tmp_path / "file" / "cache", progress=False)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_a_folder_that_may_only_be_read_keeps_nothing(
+    items: list[dict[str, object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, "")
+
+    data = CachedDataset(items, steps(), cache_rate=0.0, cache_dir=tmp_path / "cache", progress=False)
+    monkeypatch.setattr("tempfile.mkdtemp", refuse)
+    assert data[0]["image"].shape
     assert list((tmp_path / "cache").iterdir()) == []
 
 
