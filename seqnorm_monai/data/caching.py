@@ -7,6 +7,7 @@ import glob
 import hashlib
 import json
 import os
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -107,7 +108,7 @@ class CachedDataset(CacheDataset):
         cache_rate: share of the items that stay in memory.
         cache_dir: folder for the files, made if it does not exist; None for none.
         keys: with ``cache_dir``, all entries that the deterministic transforms change, add or remove.
-        progress: show a bar while the memory is filled.
+        progress: show a bar while the memory is filled, if there is a terminal to show it on.
 
     Raises, when an item is computed for ``cache_dir``: ValueError when a deterministic transform changes another entry,
     KeyError when an item has none of `keys`. MachineError when the folder cannot be made or its disk is full.
@@ -128,7 +129,7 @@ class CachedDataset(CacheDataset):
         self.cache_dir = None if cache_dir is None else Path(require_path(cache_dir, "cache_dir"))
         self.keys = tuple(keys)
         self._on_disk: _DiskCache | None = None
-        super().__init__(data, transform, cache_rate=cache_rate, progress=progress)
+        super().__init__(data, transform, cache_rate=cache_rate, progress=progress and sys.stderr.isatty())
 
     def set_data(self, data: Sequence[Mapping[str, Any]]) -> None:
         """Other items; files of earlier ones stay."""

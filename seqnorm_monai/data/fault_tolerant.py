@@ -17,6 +17,7 @@ from monai.data import DataLoader, Dataset, MetaTensor, list_data_collate
 from monai.transforms import Compose
 
 from seqnorm_monai.data.machine_errors import MachineError, chain, explained, own_reason
+from seqnorm_monai.data.progress import Progress
 from seqnorm_monai.data.workers import init_worker
 
 IMAGE = "image"
@@ -94,6 +95,7 @@ class FaultTolerantDataset(Dataset):
 class _Outcome:
     """What became of one batch of items: batches for the network (none, one, or more) and rejections."""
 
+    num_items: int
     batches: list[dict[str, Any]]
     rejections: list[Rejection]
 
@@ -106,7 +108,8 @@ class FaultTolerantLoader:
     knows it before all files were read: an ignite engine then reads to the end and takes the number of batches found
     as its `epoch_length`. `attach` makes the engine forget that number after the run; otherwise a second run would
     stop after as many batches, before the last rejections, and a run of no batch would not run again. Do not pass
-    `epoch_length` to the evaluator. `num_workers` above 0 reads in worker processes.
+    `epoch_length` to the evaluator. `num_workers` above 0 reads in worker processes. An iteration shows how many images
+    are done: give the evaluator no progress bar beside it.
 
     Raises, in an iteration, `MachineError` that says what to do when the machine runs out of something or a worker
     dies.
@@ -124,9 +127,11 @@ class FaultTolerantLoader:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         self.rejections = []
         outcomes = iter(self._loader)
-        while (outcome := _next(outcomes)) is not None:
-            self.rejections.extend(outcome.rejections)
-            yield from outcome.batches
+        with Progress(len(self.dataset), "images") as progress:
+            while (outcome := _next(outcomes)) is not None:
+                self.rejections.extend(outcome.rejections)
+                yield from outcome.batches
+                progress.add(outcome.num_items)
 
     def attach(self, engine: Engine) -> None:
         """Let `engine` find the number of batches anew in every run."""
@@ -152,9 +157,9 @@ def _sort_out(samples: Sequence[dict[str, Any] | Rejection]) -> _Outcome:
     good = [sample for sample in samples if not isinstance(sample, Rejection)]
     rejections = [sample for sample in samples if isinstance(sample, Rejection)]
     if not good:
-        return _Outcome([], rejections)
+        return _Outcome(len(samples), [], rejections)
     try:
-        return _Outcome([_collated(good)], rejections)
+        return _Outcome(len(samples), [_collated(good)], rejections)
     except Exception as error:
         _stop_for_machine(error, "a batch")
         batches = []
@@ -164,7 +169,7 @@ def _sort_out(samples: Sequence[dict[str, Any] | Rejection]) -> _Outcome:
         except Exception as error:
             _stop_for_machine(error, sample[PATH])
             rejections.append(Rejection(sample[PATH], f"{type(error).__name__} in the collation", sample[INDEX]))
-    return _Outcome(batches, rejections)
+    return _Outcome(len(samples), batches, rejections)
 
 
 def _collated(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -15,12 +15,14 @@ from seqnorm_monai.handlers.metrics import MeanAUROC
 from seqnorm_monai.handlers.predictions import PredictionWriter
 from seqnorm_monai.handlers.run_lock import RunInUseError, RunLock
 from seqnorm_monai.handlers.seeding import EpochSeeder
+from seqnorm_monai.handlers.terminal import LogAboveBars
 
 __all__ = [
     "BestModelSaver",
     "EpochSeeder",
     "EvaluationWriter",
     "HistoryWriter",
+    "LogAboveBars",
     "MachineErrorAdvice",
     "MeanAUROC",
     "PredictionWriter",

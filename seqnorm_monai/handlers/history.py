@@ -1,6 +1,7 @@
 """The course of a training, one row per epoch."""
 
 import csv
+import logging
 import math
 import os
 import time
@@ -12,6 +13,8 @@ from ignite.engine import Engine, Events
 
 from seqnorm_monai.atomic_files import replacing
 from seqnorm_monai.paths import require_path
+
+logger = logging.getLogger(__name__)
 
 
 class HistoryWriter:
@@ -25,7 +28,7 @@ class HistoryWriter:
     new. It goes before a `ResumableCheckpoint`, so that a kill between the two leaves a row too many, which the resumed
     training replaces, and none too few; and before a `ValidationHandler` with `exec_at_start`, whose metrics are then
     in the row of epoch k. Otherwise its place among the handlers does not matter. The file is replaced as a whole: a
-    kill costs at most the current epoch.
+    kill costs at most the current epoch. Each epoch is a line of the log, too.
 
     Raises `ValueError` when the file to be continued has no column `epoch`, or a metric is named like a column above.
     """
@@ -82,6 +85,17 @@ class HistoryWriter:
         values = (engine.state.epoch, engine.state.iteration, mean, self._learning_rate, seconds)
         self._rows[engine.state.epoch] = dict(zip(self.COLUMNS, values, strict=True))
         self._write()
+        self._log(engine)
+
+    def _log(self, engine: Engine) -> None:
+        epoch = engine.state.epoch
+        row = self._rows[epoch]
+        metrics = (f"{name} {value:.4f}" for name, value in self._validation.get(epoch, {}).items())
+        texts = [f"train_loss {row['train_loss']:.4f}", *metrics, f"learning_rate {row['learning_rate']:.2e}"]
+        best = getattr(self.evaluator, "state", None)
+        if best is not None and epoch == getattr(best, "best_metric_epoch", None):
+            texts.append("the best so far")
+        logger.info(f"epoch {epoch} of {engine.state.max_epochs}: {', '.join(texts)}, {row['seconds']:.1f} s")
 
     def _take_validation(self, evaluator: Engine) -> None:
         # an evaluation of its own, outside a training, is no part of the history
