@@ -5,7 +5,7 @@ from seqnorm_monai.data.datalists import DatalistError, load_datalist, write_dat
 from seqnorm_monai.data.fault_tolerant import FaultTolerantDataset, FaultTolerantLoader
 from seqnorm_monai.data.items import find_images
 from seqnorm_monai.data.load import LoadRadiograph, LoadRadiographd, LoadStudy, LoadStudyd, load_image
-from seqnorm_monai.data.seeding import SeededDataset
+from seqnorm_monai.data.seeding import SeededItems
 from seqnorm_monai.data.tensors import to_metatensor
 from seqnorm_monai.data.workers import init_worker
 
@@ -18,7 +18,7 @@ __all__ = [
     "LoadRadiographd",
     "LoadStudy",
     "LoadStudyd",
-    "SeededDataset",
+    "SeededItems",
     "find_images",
     "init_worker",
     "load_datalist",

@@ -24,6 +24,7 @@ from monai.utils import convert_to_tensor
 
 from seqnorm_monai.data.image_paths import archive_above
 from seqnorm_monai.data.machine_errors import MachineError, remedy
+from seqnorm_monai.data.seeding import SeededItems
 from seqnorm_monai.images.folders import files_below
 from seqnorm_monai.paths import require_path
 from seqnorm_monai.version import __version__
@@ -93,7 +94,7 @@ def _state(path: str | os.PathLike[str]) -> list[object]:
     return [os.fspath(path), status.st_size, status.st_mtime_ns]
 
 
-class CachedDataset(CacheDataset):
+class CachedDataset(SeededItems, CacheDataset):
     """MONAI's ``CacheDataset``, which keeps images in memory, with what it keeps on disk too if ``cache_dir`` is given.
 
     What is kept is the result of all transforms up to the first random one. On disk it is the entries ``keys`` of it, a
@@ -101,6 +102,8 @@ class CachedDataset(CacheDataset):
     version of the package miss it and are computed anew, as does a file that is cut off. The item's other entries come
     from the item: a label that was corrected counts at once, and decodes nothing. Nothing is ever deleted from the
     folder.
+
+    In a training its random transforms draw by epoch and item, see `SeededItems`.
 
     Args:
         data: mappings, as :class:`monai.data.Dataset` takes them.

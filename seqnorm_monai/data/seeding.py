@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from monai.data.utils import set_rnd
-from torch.utils.data import Dataset
 
 
 def derived_seed(*numbers: int) -> int:
@@ -21,39 +20,33 @@ def derived_seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
-class SeededDataset(Dataset):
-    """A data set whose item ``index`` draws from numbers that are seeded by (seed of the epoch, ``index``).
+class SeededItems:
+    """A base class that makes item ``index`` of a data set draw from numbers seeded by (seed of the epoch, ``index``).
 
     A training then draws the same for an image whether it reads in its own process or in workers, in how many of them,
     and whether these live on from one epoch to the next. So it can be resumed with fewer workers on a smaller machine.
 
-    Seeded are, while an item is computed: MONAI's random transforms, torch's numbers of the CPU, numpy's, and Python's
-    ``random``. What these give to everything else goes on afterwards as if no item had been computed.
-
-    Args:
-        dataset: the data set; if it has a ``transform``, only in there are MONAI's random transforms looked for.
+    Seeded are, while an item is computed: MONAI's random transforms in the attribute ``transform``, torch's numbers of
+    the CPU, numpy's, and Python's ``random``. What these give to everything else goes on afterwards as if no item had
+    been computed. Name it before the data set: ``class Mine(SeededItems, CacheDataset)``.
     """
 
-    def __init__(self, dataset: Sequence[Any]) -> None:
-        self.dataset = dataset
-        # workers that outlive an epoch see it change, since it lies in shared memory
-        self._seed = torch.full((), -1, dtype=torch.int64).share_memory_()
+    _seed: torch.Tensor | None = None
 
     def set_seed(self, seed: int) -> None:
         """Set the seed of an epoch, before its first item is read. Without any, nothing is seeded."""
+        if self._seed is None:
+            # workers that outlive an epoch see it change, since it lies in shared memory
+            self._seed = torch.empty((), dtype=torch.int64).share_memory_()
         self._seed.fill_(seed)
 
-    def __len__(self) -> int:
-        return len(self.dataset)
-
     def __getitem__(self, index: int) -> Any:  # noqa: ANN401
-        epoch = int(self._seed)
-        if epoch < 0:
-            return self.dataset[index]
-        seed = derived_seed(epoch, index % len(self))
+        if self._seed is None or not isinstance(index, int):
+            return super().__getitem__(index)
+        seed = derived_seed(int(self._seed), index % len(self))
         with _numbers_of(seed):
-            set_rnd(getattr(self.dataset, "transform", self.dataset), seed)
-            return self.dataset[index]
+            set_rnd(self.transform, seed)
+            return super().__getitem__(index)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import socket
@@ -116,6 +117,13 @@ class RunLock:
         for half in folder.glob(".*.tmp"):
             half.unlink(missing_ok=True)
         return stream, existed
+
+
+@atexit.register
+def _close() -> None:
+    """Give back what a run that failed, or never began, still holds when the process ends; the files stay."""
+    for stream, _ in _HELD.values():
+        stream.close()
 
 
 def _remove(path: Path, stream: IO) -> None:

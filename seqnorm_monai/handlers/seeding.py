@@ -11,7 +11,7 @@ from ignite.engine import Engine, Events
 from monai.data.utils import set_rnd
 from torch.utils.data import DataLoader
 
-from seqnorm_monai.data.seeding import SeededDataset, derived_seed
+from seqnorm_monai.data.seeding import SeededItems, derived_seed
 
 
 def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:
@@ -30,8 +30,9 @@ class EpochSeeder:
     Ignite makes the iterator of an epoch after ``EPOCH_STARTED``, so everything it draws comes from these seeds. This
     holds as long as an epoch is one pass over the data loader, as MONAI's trainer has it by default.
 
-    The data set of the loader should be a `SeededDataset`. Then workers may live on from one epoch to the next, and
-    their number changes nothing. With any other data set a training must be resumed with as many workers.
+    The data set of the loader should have `SeededItems`, as `CachedDataset` has. Then workers may live on from one
+    epoch to the next, and their number changes nothing. With any other data set a training must be resumed with as many
+    workers.
 
     Each process of a distributed training has random numbers of its own, so that the copies of a network do not drop
     the same paths; a ``DistributedSampler`` has its own seed and shares the images out as before.
@@ -41,7 +42,7 @@ class EpochSeeder:
 
     Raises:
         ValueError: if ``seed`` is not such a number; when the training starts, if the data loader keeps its workers
-            from one epoch to the next and its data set is no `SeededDataset`, because their random states cannot be
+            from one epoch to the next and its data set has no `SeededItems`, because their random states cannot be
             reached.
     """
 
@@ -63,13 +64,14 @@ class EpochSeeder:
         if getattr(loader, "generator", None) is not None:
             loader.generator.manual_seed(seed)
         dataset = getattr(loader, "dataset", None)
-        if isinstance(dataset, SeededDataset):
+        if isinstance(dataset, SeededItems):
             dataset.set_seed(seed)
             _draw_as_a_new_iterator(loader)
         elif getattr(loader, "persistent_workers", False):
             raise ValueError(
                 "the data loader has persistent_workers=True: its workers' random states go on from epoch to epoch "
-                "and a resumed training could not repeat them; set it to False, or wrap the data set in SeededDataset"
+                "and a resumed training could not repeat them; set it to False, or use a data set "
+                "with SeededItems, as CachedDataset is"
             )
         else:
             # without workers MONAI's loader seeds the transforms only once, when it is made

@@ -19,7 +19,7 @@ from monai.engines import SupervisedTrainer
 from monai.transforms import Compose, Lambdad, RandGaussianNoised
 from torch import nn
 
-from seqnorm_monai.data import SeededDataset
+from seqnorm_monai.data import SeededItems
 from seqnorm_monai.handlers import EpochSeeder, ResumableCheckpoint
 from seqnorm_monai.handlers.seeding import epoch_seed
 
@@ -28,6 +28,10 @@ COUNT = 11
 
 def jitter(image: torch.Tensor) -> torch.Tensor:
     return image + np.random.normal() + random.random()
+
+
+class Seeded(SeededItems, CacheDataset):
+    """As a bundle's data set is."""
 
 
 def loader(num_workers: int, *, seeded: bool = False, **options: object) -> DataLoader:
@@ -42,9 +46,8 @@ def loader(num_workers: int, *, seeded: bool = False, **options: object) -> Data
         for n in range(COUNT)
     ]
     transforms = Compose([RandGaussianNoised("image", prob=0.7), Lambdad("image", jitter)])
-    dataset = CacheDataset(items, transforms, progress=False)
-    whole = SeededDataset(dataset) if seeded else dataset
-    return DataLoader(whole, batch_size=3, shuffle=True, num_workers=num_workers, **options)
+    dataset = (Seeded if seeded else CacheDataset)(items, transforms, progress=False)
+    return DataLoader(dataset, batch_size=3, shuffle=True, num_workers=num_workers, **options)
 
 
 class Training:
