@@ -76,7 +76,7 @@ def wrap(row: dict[str, str], source: Path, target: Path) -> None:
 
 
 def write_labels(rows: list[dict[str, str]], path: Path) -> None:
-    """The table that scripts/prepare_dataset.py reads."""
+    """The table that seqnorm prepare csv reads."""
     with path.open("w", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["image", "patient", "labels"])

@@ -1,14 +1,40 @@
-"""Arrays to training items: loading transforms, data sets, caches, datalists, labels, splits by patient."""
+"""Arrays to training items: loading transforms, data sets, caches, datalists, labels, splits by patient.
 
-from seqnorm_monai.data.caching import CachedDataset
-from seqnorm_monai.data.datalists import DatalistError, load_datalist, write_datalist
-from seqnorm_monai.data.fault_tolerant import FaultTolerantDataset, FaultTolerantLoader
-from seqnorm_monai.data.items import find_images
-from seqnorm_monai.data.load import LoadRadiograph, LoadRadiographd, LoadStudy, LoadStudyd, load_image
-from seqnorm_monai.data.seeding import SeededItems
-from seqnorm_monai.data.tensors import to_metatensor
-from seqnorm_monai.data.workers import init_worker
+The public names are found when they are first used, so that a table of labels is read without torch.
+"""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from seqnorm_monai.data.caching import CachedDataset
+    from seqnorm_monai.data.datalists import DatalistError, load_datalist, write_datalist
+    from seqnorm_monai.data.fault_tolerant import FaultTolerantDataset, FaultTolerantLoader
+    from seqnorm_monai.data.items import find_images
+    from seqnorm_monai.data.load import LoadRadiograph, LoadRadiographd, LoadStudy, LoadStudyd, load_image
+    from seqnorm_monai.data.seeding import SeededItems
+    from seqnorm_monai.data.tensors import to_metatensor
+    from seqnorm_monai.data.workers import init_worker
+
+_WHERE = {
+    "CachedDataset": "caching",
+    "DatalistError": "datalists",
+    "FaultTolerantDataset": "fault_tolerant",
+    "FaultTolerantLoader": "fault_tolerant",
+    "LoadRadiograph": "load",
+    "LoadRadiographd": "load",
+    "LoadStudy": "load",
+    "LoadStudyd": "load",
+    "SeededItems": "seeding",
+    "find_images": "items",
+    "init_worker": "workers",
+    "load_datalist": "datalists",
+    "load_image": "load",
+    "to_metatensor": "tensors",
+    "write_datalist": "datalists",
+}
 __all__ = [
     "CachedDataset",
     "DatalistError",
@@ -26,3 +52,14 @@ __all__ = [
     "to_metatensor",
     "write_datalist",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """A public name, from the module that has it (PEP 562)."""
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_WHERE})

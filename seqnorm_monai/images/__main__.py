@@ -1,4 +1,4 @@
-"""``python -m seqnorm_monai.images FOLDER``: what is in any folder, archive or medium, without predicting.
+"""``seqnorm list FOLDER`` or ``python -m seqnorm_monai.images FOLDER``: what is in any folder, archive or medium, without predicting.
 
 Exit code 0 when FOLDER could be read, whatever was rejected in it; 2 when it, the rules, or an output cannot be.
 """
@@ -29,9 +29,9 @@ is along x, y and z, and the three letters of an orientation are the directions 
 Anterior or Posterior, Superior or Inferior. The JSON has the same rows and a record of every file."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table, write what was asked for; the exit code."""
-    options = _parser().parse_args(arguments)
+def main(arguments: Sequence[str] | None = None, *, program: str = "python -m seqnorm_monai.images") -> int:
+    """Print the table, write what was asked for; the exit code. `program` is the name that the help shows."""
+    options = _parser(program).parse_args(arguments)
     try:
         _run(options)
     except (ImageReadError, SelectionRuleError) as error:
@@ -63,8 +63,8 @@ def _run(options: argparse.Namespace) -> None:
         _show(f"\n{len(written)} NIfTI file{'' if len(written) == 1 else 's'} in {printable(str(options.nifti))}")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m seqnorm_monai.images", description=_DESCRIPTION, epilog=_EPILOG)
+def _parser(program: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=program, description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument("folder", type=Path, help="a folder, a file, a DICOMDIR or a ZIP archive")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows and the account of files here")
     parser.add_argument("--nifti", type=Path, metavar="DIR", help="write each series and phase as .nii.gz here")

@@ -35,6 +35,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "handlers": ("data", "evaluation", "images.records", "atomic_files", "file_locks", "paths"),
     "benchmarking": ("attention", "networks", "streaming", "data", "images", "atomic_files", "optional", "version"),
     # the formats do not know each other
+    "commands": ("data", "images", "version"),
+    "__main__": ("commands",),
     "images.errors": (),
     "images.machine_errors": (),
     "images.records": (),
@@ -180,7 +182,7 @@ def test_the_package_itself_imports_nothing() -> None:
 
 
 def test_public_names_exist() -> None:
-    for folder in ("", ".attention", ".images", ".networks", ".streaming"):
+    for folder in ("", ".attention", ".data", ".images", ".networks", ".streaming"):
         package = import_module(f"seqnorm_monai{folder}")
         for name in package.__all__:
             assert getattr(package, name) is not None

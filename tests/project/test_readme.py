@@ -72,7 +72,7 @@ def test_readmes_commands_run(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
     ran = []
     for command in [*commands(ROOT / "README.md"), *commands(ROOT / "seqnorm_monai/images/README.md")]:
-        if not command.startswith("python "):
+        if not command.startswith(("python ", "seqnorm ")):
             continue
         command = command.replace("DICOM_FOLDER", "studies").replace("/path/to/", f"{tmp_path}/")
         command = command.replace("--image_size 1024", "--image_size 64")
