@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 
+from seqnorm_monai.monai_options import typed_options
+
+_WAY_OUT = "needs ./ before it on a command line, such as {}, or its whole path"
+
 
 def require_path(value: object, argument: str) -> str:
     """`value` as the text of a path.
@@ -19,5 +23,28 @@ def require_path(value: object, argument: str) -> str:
         return os.fspath(value)
     raise TypeError(
         f"argument {argument} must be a path; got {value!r} ({type(value).__name__}). A name that looks like a number, "
-        f"a list or None needs ./ before it on a command line, such as ./2024, or its whole path"
+        "a list or None " + _WAY_OUT.format("./2024")
     )
+
+
+def require_paths(**values: object) -> None:
+    """Check the options of a run, each by its name, before anything is made of them.
+
+    Beside what `require_path` refuses there is what MONAI's command line loses without a word: an option ``None`` is as
+    if it had not been given, and of ``x#1`` the text from ``#`` on is a comment.
+
+    Raises:
+        TypeError: see `require_path`.
+        ValueError: if an option is not what was typed.
+    """
+    typed = typed_options()
+    for argument, value in values.items():
+        path, text = require_path(value, argument), typed.get(argument, "")
+        if text == "None" and path:
+            advice = _WAY_OUT.format("./None")
+            raise ValueError(f"argument {argument}: MONAI takes None for no value; a folder of this name {advice}")
+        if text.partition("#")[0].strip() == path != text.strip():
+            raise ValueError(
+                f"argument {argument}: of {text!r} MONAI's command line keeps {path!r}, for it takes the rest for a "
+                f"comment; write it in two kinds of quotation marks: \"'{text}'\""
+            )

@@ -26,7 +26,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "atomic_files": (),
     "file_locks": (),
     "optional": (),
-    "paths": (),
+    "paths": ("monai_options",),
     "attention": (),
     "networks": ("attention",),
     "streaming": ("attention", "networks", "images.slides.regions", "atomic_files"),
@@ -35,6 +35,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "handlers": ("data", "evaluation", "images.records", "atomic_files", "file_locks", "paths"),
     "benchmarking": ("attention", "networks", "streaming", "data", "images", "atomic_files", "optional", "version"),
     # the formats do not know each other
+    "monai_options": (),
+    "refusals": ("monai_options",),
     "commands": ("data", "images", "version"),
     "__main__": ("commands",),
     "images.errors": (),
