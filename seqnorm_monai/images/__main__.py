@@ -1,4 +1,4 @@
-"""``seqnorm list FOLDER`` or ``python -m seqnorm_monai.images FOLDER``: what is in any folder, archive or medium, without predicting.
+"""What is in any folder, archive or medium: ``seqnorm list FOLDER``, or ``python -m seqnorm_monai.images FOLDER``.
 
 Exit code 0 when FOLDER could be read, whatever was rejected in it; 2 when it, the rules, or an output cannot be.
 """
