@@ -5,7 +5,8 @@
 
 MONAI's configurations know no include, and hosts read one file, so the files in the bundles are complete. Here each
 thing stands once: ``bundle_configs/base`` holds the files of every bundle with gaps, spelt ``<name>``, and
-``bundle_configs/MODALITY.json`` holds the folder of one bundle and a value for each gap.
+``bundle_configs/MODALITY.json`` holds the folder of one bundle and a value for each gap. Settings that an evaluation
+and an inference take from the trained model are written as such here (`derived`).
 """
 
 from __future__ import annotations
@@ -45,6 +46,26 @@ def read_base(sources: Path = SOURCES) -> dict[str, Any]:
     return {kind: json.loads((sources / "base" / f"{kind}.json").read_text(encoding="utf-8")) for kind in KINDS}
 
 
+def derived(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Gaps that follow from others: what a model file says of its network, and the settings that come from there."""
+    network, preprocessing = values["network_def"], values["preprocessing_settings"]
+    return {
+        "network_settings": {name.strip("_"): f"@network_def#{name}" for name in network},
+        "trained_network_def": _from_model(network, "network"),
+        "trained_preprocessing_settings": _from_model(preprocessing, "preprocessing"),
+    }
+
+
+def _from_model(settings: Mapping[str, Any], group: str) -> dict[str, Any]:
+    """Each setting as the trained model has it, with its value here as default; a reference stays as it is."""
+    return {
+        name: value
+        if name == "_target_" or (isinstance(value, str) and value[:1] in "@$")
+        else f"$@trained.get('{group}.{name}', {value!r})"
+        for name, value in settings.items()
+    }
+
+
 def gaps(base: Mapping[str, Any]) -> set[str]:
     """The names of all gaps."""
     return set(GAP.findall(json.dumps(base)))
@@ -58,8 +79,11 @@ def compose(modality: Path) -> dict[str, str]:
     """
     values = json.loads(modality.read_text(encoding="utf-8"))
     base = read_base(modality.parent)
-    bundle, allowed = values.pop("bundle"), gaps(base)
-    for problem, names in (("has no", allowed - set(values)), ("no base file has a gap for", set(values) - allowed)):
+    bundle, own = values.pop("bundle"), set(values)
+    allowed = gaps(base)
+    if {"network_def", "preprocessing_settings"} <= own:
+        values |= derived(values)
+    for problem, names in (("has no", allowed - set(values)), ("no base file has a gap for", own - allowed)):
         if names:
             raise ValueError(f"{modality}: {problem} {', '.join(sorted(names))}")
     return {f"{bundle}/configs/{kind}.json": json.dumps(fill(base[kind], values), indent=4) + "\n" for kind in KINDS}

@@ -1,4 +1,4 @@
-"""Paths as arguments: what a command line made of a name that looks like a number or a list is refused by name."""
+"""Options of a run as MONAI's command line hands them over: what it made of them is refused by name, not guessed at."""
 
 from __future__ import annotations
 
@@ -48,3 +48,16 @@ def require_paths(**values: object) -> None:
                 f"argument {argument}: of {text!r} MONAI's command line keeps {path!r}, for it takes the rest for a "
                 f"comment; write it in two kinds of quotation marks: \"'{text}'\""
             )
+
+
+def require_flag(value: object, argument: str) -> bool:
+    """`value` as a bool; the texts ``true`` and ``false``, which Fire leaves as texts, count as well.
+
+    Raises:
+        TypeError: for anything else; the text ``no`` would be as good as true otherwise.
+    """
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    raise TypeError(f"argument {argument} must be true or false; got {value!r} ({type(value).__name__})")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from seqnorm_monai.data import CachedDataset, find_images, load_datalist
-from seqnorm_monai.paths import require_path
+from seqnorm_monai.paths import require_flag, require_path
 
 # what Fire makes of 2024, 1e5, "a,b", None, [x] and True
 VALUES = (2024, 100000.0, ("a", "b"), None, ["x"], True)
@@ -41,3 +41,17 @@ def test_names_that_look_like_values_are_names(name: str, tmp_path: Path) -> Non
     (folder / "text.txt").write_text("no image")
     assert require_path(folder, "source") == str(folder)
     assert len(find_images(folder)) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "flag"),
+    [(True, True), (False, False), ("true", True), ("false", False), ("False", False), ("TRUE", True)],
+)
+def test_flags_are_true_or_false_as_a_user_writes_them(value: object, flag: bool) -> None:
+    assert require_flag(value, "resume") is flag
+
+
+@pytest.mark.parametrize("value", ["no", "yes", "", 1, 0, None, [True]])
+def test_other_flags_are_refused_by_name(value: object) -> None:
+    with pytest.raises(TypeError, match="argument resume must be true or false; got"):
+        require_flag(value, "resume")

@@ -28,15 +28,17 @@ def main(arguments: Sequence[str]) -> int:
             fractions=tuple(options.fractions),
             seed=options.seed,
         )
+        class_names = options.classes or _names_in(datalist)
+        if not class_names:
+            raise DatalistError(f"{options.labels}: no image has a label, so there is no class; or name it: --classes")
+        write_datalist(datalist, options.output, class_names)
     except DatalistError as error:
         print(error, file=sys.stderr)
         return 1
-    try:
-        write_datalist(datalist, options.output)
     except OSError as error:
         print(f"{options.output}: cannot be written ({error.strerror})", file=sys.stderr)
         return 1
-    print(_summary(datalist, options.classes))
+    print(_summary(datalist, class_names))
     return 0
 
 
@@ -55,11 +57,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _summary(datalist: Mapping[str, Sequence[Mapping[str, Any]]], classes: Sequence[str] | None) -> str:
+def _names_in(datalist: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+    return sorted({name for items in datalist.values() for item in items for name in item["label"]})
+
+
+def _summary(datalist: Mapping[str, Sequence[Mapping[str, Any]]], class_names: Sequence[str]) -> str:
     """How many images and patients each split has, and the classes."""
     lines = []
     for split, items in datalist.items():
         patients = {item["patient"] for item in items}
         lines.append(f"{split}: {len(items)} images of {len(patients)} patients")
-    names = sorted({name for items in datalist.values() for item in items for name in item["label"]})
-    return "\n".join([*lines, f"classes: {', '.join(classes or names)}"])
+    return "\n".join([*lines, f"classes: {', '.join(class_names)}"])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from seqnorm_monai.data.caching import CachedDataset
-    from seqnorm_monai.data.datalists import DatalistError, load_datalist, write_datalist
+    from seqnorm_monai.data.datalists import DatalistError, load_class_names, load_datalist, write_datalist
     from seqnorm_monai.data.fault_tolerant import FaultTolerantDataset, FaultTolerantLoader
     from seqnorm_monai.data.items import find_images
     from seqnorm_monai.data.load import LoadRadiograph, LoadRadiographd, LoadStudy, LoadStudyd, load_image
@@ -30,6 +30,7 @@ _WHERE = {
     "SeededItems": "seeding",
     "find_images": "items",
     "init_worker": "workers",
+    "load_class_names": "datalists",
     "load_datalist": "datalists",
     "load_image": "load",
     "to_metatensor": "tensors",
@@ -47,6 +48,7 @@ __all__ = [
     "SeededItems",
     "find_images",
     "init_worker",
+    "load_class_names",
     "load_datalist",
     "load_image",
     "to_metatensor",

@@ -2,9 +2,10 @@
 
     {"training": [{"image": "a/1.dcm", "label": ["Mass"], "patient": "17"}, ...], "validation": [...], "test": [...]}
 
-An image is a file, the folder of a series or study, a DICOMDIR, a ZIP archive, or a member or folder of one
-(`studies.zip/inner/1.dcm`); its path is relative to the folder of the JSON file. An empty `label` means that no class
-was found. Other keys of the file and of its items are left alone.
+A list `class_names` beside the splits, which `seqnorm prepare` writes, names the classes in their order; without it
+they are the labels that occur. An image is a file, the folder of a series or study, a DICOMDIR, a ZIP archive, or a
+member or folder of one (`studies.zip/inner/1.dcm`); its path is relative to the folder of the JSON file. An empty
+`label` means that no class was found. Other keys of the file and of its items are left alone.
 """
 
 import json
@@ -65,6 +66,30 @@ def load_datalist(
     ]
 
 
+def load_class_names(path: str | os.PathLike[str]) -> list[str]:
+    """The classes of a datalist in their order: its `class_names`, or else all labels in it, in alphabetical order.
+
+    Raises `DatalistError` for a file that is missing or no JSON, for `class_names` that is no list of different names,
+    and for a datalist without any label.
+    """
+    content = _read_json(require_path(path, "datalist"))
+    if "class_names" in content:
+        return _checked_names(content["class_names"], f"datalist {path}: class_names")
+    labels = {
+        label
+        for split in SPLITS
+        for item in content.get(split, [])
+        # what else is wrong with an item is said where it is loaded
+        if isinstance(item, dict) and isinstance(item.get("label"), list)
+        for label in item["label"]
+        if isinstance(label, str) and label
+    }
+    if not labels:
+        advice = "label the images, or add the list class_names"
+        raise DatalistError(f"datalist {path}: no item has a label, so there is no class; {advice}")
+    return sorted(labels)
+
+
 def _check_ranking(where: str, items: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
     """Refuse a split in which no class has positive and negative images; name single classes without."""
     positives = {name: sum(name in item["label"] for item in items) for name in names}
@@ -80,9 +105,14 @@ def _check_ranking(where: str, items: Sequence[Mapping[str, Any]], names: Sequen
     logger.warning("%s: no AUROC of classes without positive or negative images; positive are: %s", where, counts)
 
 
-def write_datalist(datalist: Mapping[str, Sequence[Mapping[str, Any]]], path: str | os.PathLike[str]) -> None:
+def write_datalist(
+    datalist: Mapping[str, Sequence[Mapping[str, Any]]],
+    path: str | os.PathLike[str],
+    class_names: Sequence[str] | None = None,
+) -> None:
     """Write the splits to the JSON file `path`, each image as a path relative to that file's folder.
 
+    `class_names` gives the classes in the order in which a training takes them; None leaves that to their alphabet.
     Images in `datalist` are absolute paths, or relative to the working directory. The file is replaced as a whole.
     """
     folder = os.path.dirname(os.path.abspath(path))
@@ -90,7 +120,8 @@ def write_datalist(datalist: Mapping[str, Sequence[Mapping[str, Any]]], path: st
         split: [{**item, "image": Path(os.path.relpath(item["image"], folder)).as_posix()} for item in datalist[split]]
         for split in SPLITS
     }
-    text = json.dumps(relative, indent=1)
+    classes = {} if class_names is None else {"class_names": _checked_names(class_names)}
+    text = json.dumps({**classes, **relative}, indent=1)
     with replacing(path) as stream:
         stream.write(text + "\n")
 
@@ -112,18 +143,24 @@ def patients_in_two_splits(splits_of_patient: Mapping[str, Sequence[str]]) -> li
     ]
 
 
-def _checked_names(class_names: Sequence[str]) -> list[str]:
-    names = [class_names] if isinstance(class_names, str) else list(class_names)
+def _checked_names(class_names: object, what: str = "argument class_names") -> list[str]:
+    names = list(class_names) if isinstance(class_names, (list, tuple)) else []
     repeated = sorted({str(name) for name in names if names.count(name) > 1})
     if repeated:
-        raise DatalistError(f"argument class_names holds {', '.join(repeated)} twice; name each class once")
-    if not names or isinstance(class_names, str) or not all(isinstance(name, str) and name for name in names):
-        raise DatalistError(f"argument class_names must be a non-empty list of names; got {class_names!r}")
+        raise DatalistError(f"{what} holds {', '.join(repeated)} twice; name each class once")
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise DatalistError(f"{what} must be a non-empty list of names; got {class_names!r}")
     return names
 
 
 def _read(path: str | os.PathLike[str]) -> dict[str, list[Any]]:
     """The three lists of the file; a split that is not there is empty."""
+    content = _read_json(path)
+    return {split: content.get(split, []) for split in SPLITS}
+
+
+def _read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What stands in the file: an object in which each split that is there is a list."""
     try:
         with open(path, encoding="utf-8") as stream:
             content = json.load(stream)
@@ -136,7 +173,7 @@ def _read(path: str | os.PathLike[str]) -> dict[str, list[Any]]:
     for split in SPLITS:
         if not isinstance(content.get(split, []), list):
             raise DatalistError(f"datalist {path}: {split!r} must be a list of items")
-    return {split: content.get(split, []) for split in SPLITS}
+    return content
 
 
 def _problems(splits: Mapping[str, list[Any]], folder: str, names: Sequence[str]) -> list[str]:

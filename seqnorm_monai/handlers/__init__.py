@@ -12,6 +12,8 @@ from seqnorm_monai.handlers.evaluation import EvaluationWriter
 from seqnorm_monai.handlers.history import HistoryWriter
 from seqnorm_monai.handlers.machine_errors import MachineErrorAdvice
 from seqnorm_monai.handlers.metrics import MeanAUROC
+from seqnorm_monai.handlers.model_file import ModelFileError, TrainedSettings, read_model
+from seqnorm_monai.handlers.model_loader import ModelLoader
 from seqnorm_monai.handlers.predictions import PredictionWriter
 from seqnorm_monai.handlers.run_lock import RunInUseError, RunLock
 from seqnorm_monai.handlers.seeding import EpochSeeder
@@ -25,8 +27,12 @@ __all__ = [
     "LogAboveBars",
     "MachineErrorAdvice",
     "MeanAUROC",
+    "ModelFileError",
+    "ModelLoader",
     "PredictionWriter",
     "ResumableCheckpoint",
     "RunInUseError",
     "RunLock",
+    "TrainedSettings",
+    "read_model",
 ]

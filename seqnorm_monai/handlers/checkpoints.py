@@ -22,9 +22,11 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from seqnorm_monai.atomic_files import replacing_bytes
+from seqnorm_monai.handlers.model_file import DESCRIPTION, WEIGHTS, load_plain, plain, versions
+from seqnorm_monai.handlers.model_loader import require_same
 from seqnorm_monai.handlers.restoring import load_states
 from seqnorm_monai.handlers.run_lock import RunLock
-from seqnorm_monai.paths import require_path
+from seqnorm_monai.paths import require_flag, require_path
 
 logger = logging.getLogger(__name__)
 
@@ -36,19 +38,22 @@ def _save(content: Mapping[str, Any], path: Path) -> None:
 
 
 class BestModelSaver:
-    """Write the network's state dict whenever the evaluator's key metric is the best so far.
+    """Write the network's state dict, and what it is for, whenever the evaluator's key metric is the best so far.
 
-    The file holds plain tensors and loads with ``weights_only=True``. "Best" is what MONAI's evaluator says: its
-    ``state.best_metric_epoch`` is the epoch that just ended.
+    See `seqnorm_monai.handlers.model_file` for the file; it loads with ``weights_only=True``. To the description come
+    the epoch, the metric and the versions of torch, MONAI, Python and this package. "Best" is what MONAI's evaluator
+    says: its ``state.best_metric_epoch`` is the epoch that just ended.
 
     Args:
         path: the file to write, for example ``models/model.pt``.
         network: the network, without any wrapper for distributed training.
+        description: what it is trained for, in plain data.
     """
 
-    def __init__(self, path: str, network: nn.Module) -> None:
+    def __init__(self, path: str, network: nn.Module, description: Mapping[str, Any] | None = None) -> None:
         self.path = Path(require_path(path, "path"))
         self.network = network
+        self.description = plain(description or {})
 
     def attach(self, engine: Engine) -> None:
         """To be attached to an evaluator with a key metric."""
@@ -56,7 +61,10 @@ class BestModelSaver:
 
     def __call__(self, engine: Engine) -> None:
         if engine.state.best_metric_epoch == engine.state.epoch:
-            _save(self.network.state_dict(), self.path)
+            metric = {"name": engine.state.key_metric_name, "value": float(engine.state.best_metric)}
+            history = {"epoch": int(engine.state.epoch), "metric": metric, "versions": versions()}
+            content = {WEIGHTS: self.network.state_dict(), DESCRIPTION: {**self.description, **history}}
+            _save(content, self.path)
             engine.logger.info(f"Saved the best model so far to {self.path}")
 
 
@@ -82,11 +90,13 @@ class ResumableCheckpoint:
         resume: load ``path`` before the first epoch. ``max_epochs`` stays what the trainer was made with.
         lock: that of the folder of ``path``. If a run there was interrupted before it wrote a checkpoint, ``resume``
             begins at the beginning.
+        description: what is trained, in plain data, as of `BestModelSaver`; a checkpoint of something else is refused.
 
     Raises:
         FileNotFoundError: when the training starts, if ``resume`` is asked for, ``path`` does not exist, and no run
             was interrupted there.
-        ValueError: when the training starts, if an epoch had another number of iterations.
+        ValueError: when the training starts, if an epoch had another number of iterations, or if something else was
+            trained.
     """
 
     def __init__(
@@ -96,12 +106,14 @@ class ResumableCheckpoint:
         evaluator: Engine | None = None,
         resume: bool = False,
         lock: RunLock | None = None,
+        description: Mapping[str, Any] | None = None,
     ) -> None:
         self.path = Path(require_path(path, "path"))
         self.objects = dict(objects)
         self.evaluator = evaluator
-        self.resume = resume
+        self.resume = require_flag(resume, "resume")
         self.lock = lock
+        self.description = plain(description or {})
 
     def attach(self, engine: Engine) -> None:
         """To be attached to a trainer."""
@@ -117,6 +129,7 @@ class ResumableCheckpoint:
         if self.evaluator is not None:
             state["best"] = _best(self.evaluator)
         state["train_best"] = _best(trainer)
+        state[DESCRIPTION] = self.description
         state["stopped"] = bool(trainer.should_terminate)
         _save(state, self.path)
 
@@ -129,7 +142,8 @@ class ResumableCheckpoint:
         if not self.path.is_file():
             self._begin_again()
             return
-        state = torch.load(self.path, map_location=trainer.state.device, weights_only=True)
+        state = load_plain(self.path, trainer.state.device)
+        require_same(self.path, state.get(DESCRIPTION) or {}, self.description, "give the options of that training")
         max_epochs, epoch_length = trainer.state.max_epochs, trainer.state.epoch_length
         if state["trainer"]["epoch_length"] != epoch_length:
             raise ValueError(

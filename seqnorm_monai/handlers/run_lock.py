@@ -21,6 +21,8 @@ NAME = ".lock"
 # Locks of this process by the folder's real path, and whether a run was interrupted there: a second trainer of the same
 # process goes on with them.
 _HELD: dict[str, tuple[IO, bool]] = {}
+# those of them in which an engine has started
+_BEGUN: set[str] = set()
 
 
 class RunInUseError(RuntimeError):
@@ -57,8 +59,12 @@ class RunLock:
 
     def attach(self, engine: Engine) -> None:
         """To be attached before every handler that writes to the folders."""
-        engine.add_event_handler(Events.STARTED, self.acquire)
+        engine.add_event_handler(Events.STARTED, self._begin)
         engine.add_event_handler(Events.COMPLETED, self.release)
+
+    def _begin(self) -> None:
+        self.acquire()
+        _BEGUN.update(os.path.realpath(folder) for folder in self.folders)
 
     def acquire(self) -> None:
         """Take the folders; nothing happens to those that this process holds already.
@@ -121,9 +127,15 @@ class RunLock:
 
 @atexit.register
 def _close() -> None:
-    """Give back what a run that failed, or never began, still holds when the process ends; the files stay."""
-    for stream, _ in _HELD.values():
-        stream.close()
+    """Give back what a run still holds when the process ends.
+
+    The file of one that failed stays, that of one which was refused before it began goes.
+    """
+    for folder, (stream, existed) in _HELD.items():
+        if folder in _BEGUN or existed:
+            stream.close()
+        else:
+            _remove(Path(folder) / NAME, stream)
 
 
 def _remove(path: Path, stream: IO) -> None:

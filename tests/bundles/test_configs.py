@@ -19,7 +19,7 @@ MODALITIES = sorted(SOURCES.glob("*.json"))
 OF_A_MODALITY = {
     *("class_names", "image_size", "network_def", "loss", "key_metric", "key_metric_name"),
     *("batch_size", "max_epochs", "warmup_epochs", "learning_rate", "weight_decay"),
-    *("preprocessing", "augmentation", "postprocessing"),
+    *("task", "spacing", "preprocessing_settings", "preprocessing", "augmentation", "postprocessing"),
 }
 
 
@@ -42,17 +42,21 @@ def test_gaps_are_filled_in_values_texts_and_keys() -> None:
     assert filled == {"val_area": [[{"keys": "image"}], 3, None, "$@x < 2 and y>1", "a area of 5"]}
 
 
+_ABSENT = object()
+
+
 def sources_with(folder: Path, **changes: object) -> Path:
-    """A copy of the sources in which the first modality has other values; None leaves a key out."""
+    """A copy of the sources in which the first modality has other values, or lacks one."""
     shutil.copytree(SOURCES, folder)
     modality = folder / MODALITIES[0].name
     values = {**json.loads(modality.read_text()), **changes}
-    modality.write_text(json.dumps({name: value for name, value in values.items() if value is not None}))
+    modality.write_text(json.dumps({name: value for name, value in values.items() if value is not _ABSENT}))
     return modality
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"), [({"loss": None}, "has no loss"), ({"handlers": []}, "no base file has a gap for handlers")]
+    ("changes", "message"),
+    [({"loss": _ABSENT}, "has no loss"), ({"handlers": []}, "no base file has a gap for handlers")],
 )
 def test_refuses_a_gap_or_a_value_too_many(tmp_path: Path, changes: dict[str, object], message: str) -> None:
     modality = sources_with(tmp_path / "sources", **changes)
@@ -65,11 +69,12 @@ def test_check_names_what_differs_and_writing_mends_it(tmp_path: Path, capsys: p
     shutil.copytree(ROOT / "bundles", tmp_path / "bundles", ignore=shutil.ignore_patterns("sample_data"))
     folders = ["--sources", str(tmp_path / "sources"), "--bundles", str(tmp_path / "bundles")]
     configs = tmp_path / "bundles" / json.loads(MODALITIES[0].read_text())["bundle"] / "configs"
-    changed = [configs / "train.json", configs / "inference.json"]
+    changed = [configs / f"{kind}.json" for kind in ("train", "inference", "evaluate")]
     before = changed[0].read_text()
     assert SCRIPT["main"]([*folders, "--check"]) == 1
     assert capsys.readouterr().out.splitlines() == [f"{path} differs from its sources" for path in changed]
     assert changed[0].read_text() == before
     assert SCRIPT["main"](folders) == 0
-    assert all(json.loads(path.read_text())["image_size"] == 449 for path in changed)
+    assert json.loads(changed[0].read_text())["image_size"] == 449
+    assert all("get('image_size', 449)" in json.loads(path.read_text())["image_size"] for path in changed[1:])
     assert SCRIPT["main"]([*folders, "--check"]) == 0

@@ -15,14 +15,16 @@ from monai.bundle import ConfigParser, create_workflow, verify_metadata, verify_
 
 from seqnorm_monai import __version__
 from seqnorm_monai.attention import ATTENTION_KINDS
-from tests.makers.bundles import BUNDLES, SHARED, config
+from tests.makers.bundles import BUNDLES, SHARED, class_names, config
 
 every_bundle = pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
 
 SCHEMA_SHA256 = "73121e97207ac62fe15f660233ab36ab88812e9ffb5f025874f379dca0000b0e"
 
 # what an overlay may add to its base: its own numbers, and the ids by which it is run
-NEW_IN_OVERLAYS = {"evaluate": {"split", "num_bootstrap", "confidence", "evaluate", "evaluating"}}
+NEW_IN_OVERLAYS = {
+    "evaluate": {"split", "num_bootstrap", "confidence", "evaluate", "evaluating", "model_file", "trained"}
+}
 
 
 def test_there_are_bundles() -> None:
@@ -87,7 +89,7 @@ def test_metadata_passes_the_official_schema(bundle: Path, tmp_path: Path) -> No
 @every_bundle
 def test_metadata_names_the_classes_of_the_network(bundle: Path) -> None:
     output = config(bundle, "metadata")["network_data_format"]["outputs"]["pred"]
-    names = config(bundle, "train")["class_names"]
+    names = class_names(bundle)
     assert list(output["channel_def"].values()) == names
     assert output["num_channels"] == len(names)
     assert output["spatial_shape"] == [1, len(names)]
@@ -124,11 +126,33 @@ def test_overlays_change_only_what_exists(bundle: Path, overlay: str) -> None:
 @every_bundle
 def test_inference_stands_alone_and_agrees_with_training(bundle: Path) -> None:
     train, inference = config(bundle, "train"), config(bundle, "inference")
-    for name in ("network_def", "class_names", "image_size", "device", "amp", "ckpt_dir"):
+    for name in ("device", "amp", "ckpt_dir"):
         assert inference[name] == train[name], name
     assert inference["preprocessing"]["transforms"] == train["train"]["deterministic_transforms"]
     assert train["validate"]["preprocessing"]["transforms"] == "$@train#deterministic_transforms"
     assert inference["postprocessing"] == train["validate"]["postprocessing"] == train["train"]["postprocessing"]
+
+
+@every_bundle
+def test_all_configurations_describe_one_model(bundle: Path, tmp_path: Path) -> None:
+    """Without a model, and with the one of a training that had other settings."""
+    defaults = [parser_of(bundle, *names) for names in (["train"], ["inference"], ["train", "evaluate"])]
+    for parser in defaults:
+        parser["ckpt_dir"] = str(tmp_path)
+    descriptions = [parser.get_parsed_content("description") for parser in defaults]
+    assert descriptions[0] == descriptions[1] == descriptions[2]
+    assert descriptions[0]["class_names"] == class_names(bundle)
+    other = parser_of(bundle, "train", network_def__num_layers=1, network_def__attention="sima", image_size=32)
+    other["class_names"] = ["Mass", "Gout", "Cyst"]
+    other["preprocessing_settings#divisor"] = 0.7
+    trained = other.get_parsed_content("description")
+    content = {"model": other.get_parsed_content("network_def").state_dict(), "description": trained}
+    torch.save(content, tmp_path / "model.pt")
+    for names in (["inference"], ["train", "evaluate"]):
+        parser = parser_of(bundle, *names)
+        parser["ckpt_dir"] = str(tmp_path)
+        assert parser.get_parsed_content("description") == trained
+        parser.get_parsed_content("network_def").load_state_dict(content["model"])
 
 
 @every_bundle
@@ -140,9 +164,9 @@ def test_has_the_properties_that_hosts_rely_on(bundle: Path, kind: str, name: st
     assert workflow.check_properties() == []
 
 
-def parser_of(bundle: Path, name: str, **changes: object) -> ConfigParser:
+def parser_of(bundle: Path, *names: str, **changes: object) -> ConfigParser:
     parser = ConfigParser()
-    parser.read_config(str(bundle / "configs" / f"{name}.json"))
+    parser.read_config([str(bundle / "configs" / f"{name}.json") for name in names])
     parser["bundle_root"] = str(bundle)
     for key, value in changes.items():
         parser[key.replace("__", "#")] = value
@@ -187,7 +211,7 @@ def test_weights_are_saved_and_loaded_without_a_wrapper(bundle: Path) -> None:
     networks = {
         "seqnorm_monai.handlers.ResumableCheckpoint": lambda handler: handler["objects"]["network"],
         "seqnorm_monai.handlers.BestModelSaver": lambda handler: handler["network"],
-        "CheckpointLoader": lambda handler: handler["load_dict"]["model"],
+        "seqnorm_monai.handlers.ModelLoader": lambda handler: handler["network"],
     }
     found = [networks[h["_target_"]](h) for h in handlers if isinstance(h, dict) and h["_target_"] in networks]
     assert found == ["@network_def"] * 4
@@ -234,4 +258,4 @@ def test_documents_repeat_the_results_of_the_metadata(bundle: Path) -> None:
     assert shown == {k: f"{v['value']:.2f} ({v['lower']:.2f} to {v['upper']:.2f})" for k, v in expected.items()}
     for name in ("command", "hardware", "versions", "commit"):
         assert results[name] in page, name
-    assert set(results["auroc"]) == set(config(bundle, "train")["class_names"])
+    assert set(results["auroc"]) == set(class_names(bundle))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.bundles.test_files import test_documents_repeat_the_results_of_the_metadata as assert_page_agrees
-from tests.makers.bundles import BUNDLES, CHEST, ROOT, config, copy_bundle, run_command
+from tests.makers.bundles import BUNDLES, CHEST, ROOT, class_names, config, copy_bundle, run_command
 
 SCRIPT = runpy.run_path(str(ROOT / "scripts" / "remake_results.py"))
 MEASURED = {"command": "c d", "hardware": "7 cores", "versions": "Python 3.1", "commit": "abc1234"}
@@ -21,7 +21,7 @@ MEASURED = {"command": "c d", "hardware": "7 cores", "versions": "Python 3.1", "
 
 def metrics(*areas: float | None) -> dict[str, Any]:
     """What an evaluation of the chest bundle writes, as far as it is used."""
-    names = config(CHEST, "train")["class_names"]
+    names = class_names(CHEST)
     known = [area for area in areas if area is not None]
     return {
         "num_images": 43,

@@ -18,12 +18,13 @@ from monai.bundle import ConfigParser
 from pydicom.data import get_testdata_file
 
 from seqnorm_monai.attention import ATTENTION_KINDS, ATTENTION_PATHS
+from seqnorm_monai.handlers import read_model
 from seqnorm_monai.networks.vit import SeqNormViT
-from tests.makers.bundles import CHEST, bundle_command, config, copy_bundle, environment, run_command
+from tests.makers.bundles import CHEST, bundle_command, class_names, config, copy_bundle, environment, run_command
 
 # a network and images so small that an epoch takes a second
 SMALL = {"image_size": 32, "network_def__num_layers": 1, "network_def__hidden_size": 24, "network_def__mlp_dim": 24}
-CLASSES = config(CHEST, "train")["class_names"]
+CLASSES = class_names(CHEST)
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -55,7 +56,7 @@ def test_default_training_learns(trained: Path) -> None:
 @pytest.mark.slow
 def test_fast_paths_keep_their_accuracy_with_trained_weights(trained: Path) -> None:
     """Against the literal form in float64."""
-    state = torch.load(trained / "models/model.pt", weights_only=True)
+    state, _ = read_model(trained / "models/model.pt")
     options = {k: v for k, v in config(CHEST, "train")["network_def"].items() if isinstance(v, int)}
     x = torch.randn(1, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     x = torch.nn.functional.interpolate(x, size=224, mode="bicubic")
@@ -75,7 +76,7 @@ def test_fast_paths_keep_their_accuracy_with_trained_weights(trained: Path) -> N
 
 @pytest.mark.slow
 def test_best_model_is_plain_tensors_of_the_best_epoch(trained: Path) -> None:
-    state = torch.load(trained / "models/model.pt", weights_only=True)
+    state, _ = read_model(trained / "models/model.pt")
     assert all(isinstance(value, torch.Tensor) and value.isfinite().all() for value in state.values())
     best = torch.load(trained / "output/training/checkpoint.pt", weights_only=True)["best"]
     history = table(trained / "output/training/history.csv")
@@ -187,8 +188,8 @@ def test_a_folder_without_any_image_ends_well(trained: Path, tmp_path: Path) -> 
 @pytest.mark.slow
 def test_exports(trained: Path) -> None:
     """TorchScript by script and by trace, and ONNX, all equal to the network that was trained."""
-    common = "--net_id network_def --ckpt_file models/model.pt --meta_file configs/metadata.json"
-    common += " --config_file configs/inference.json"
+    common = "--net_id network_def --ckpt_file models/model.pt --key_in_ckpt model"
+    common += " --meta_file configs/metadata.json --config_file configs/inference.json"
     shape = "--input_shape '[1, 1, 224, 224]'"
     run_command(f"python -m monai.bundle ckpt_export {common} --filepath models/script.ts", trained)
     run_command(
@@ -197,7 +198,7 @@ def test_exports(trained: Path) -> None:
     parser = ConfigParser()
     parser.read_config(str(trained / "configs/inference.json"))
     network = parser.get_parsed_content("network_def").eval()
-    network.load_state_dict(torch.load(trained / "models/model.pt", weights_only=True))
+    network.load_state_dict(read_model(trained / "models/model.pt")[0])
     x = torch.randn(1, 1, 224, 224, generator=torch.Generator().manual_seed(3))
     for name in ("script", "trace"):
         exported = torch.jit.load(trained / f"models/{name}.ts")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from seqnorm_monai.commands import main
-from seqnorm_monai.data import load_datalist
+from seqnorm_monai.data import load_class_names, load_datalist
 
 
 def user_folder(folder: Path, rows: list[str]) -> list[str]:
@@ -73,7 +72,15 @@ def test_a_table_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "labels.csv" in capsys.readouterr().err
 
 
-def test_datalist_has_the_classes_in_order_of_their_names(tmp_path: Path) -> None:
-    assert main(user_folder(tmp_path, ROWS)) == 0
-    content = json.loads((tmp_path / "datalist.json").read_text())
-    assert {name for items in content.values() for item in items for name in item["label"]} == {"Effusion", "Mass"}
+def test_datalist_holds_its_classes(tmp_path: Path) -> None:
+    command = user_folder(tmp_path, ROWS)
+    assert main(command) == 0
+    assert load_class_names(tmp_path / "datalist.json") == ["Effusion", "Mass"]
+    assert main([*command, "--classes", "Mass", "Effusion", "Gout"]) == 0
+    assert load_class_names(tmp_path / "datalist.json") == ["Mass", "Effusion", "Gout"]
+
+
+def test_a_table_without_any_label_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = ["image,patient,labels", *(f"{number}.dcm,{number},No Finding" for number in range(30))]
+    assert main(user_folder(tmp_path, rows)) == 1
+    assert "labels.csv" in capsys.readouterr().err

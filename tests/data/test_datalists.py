@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seqnorm_monai.data.datalists import SPLITS, DatalistError, load_datalist
+from seqnorm_monai.data.datalists import SPLITS, DatalistError, load_class_names, load_datalist, write_datalist
 
 NAMES = ["Effusion", "Mass", "Nodule"]
 
@@ -244,3 +244,43 @@ def test_classes_without_auroc_are_named(tmp_path: Path, caplog: pytest.LogCaptu
     caplog.clear()
     ranked(tmp_path, [["Mass"], ["Edema"]])
     assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("content", "names"),
+    [
+        ({"class_names": ["Mass", "Edema"], "training": []}, ["Mass", "Edema"]),
+        ({"test": [{"label": ["b", "a"]}], "training": [{"label": ["c"]}, {"label": []}]}, ["a", "b", "c"]),
+        ({"training": [{"label": ["z"]}, {"label": "x"}, 7, {"label": [3, ""]}]}, ["z"]),
+    ],
+)
+def test_classes_of_a_datalist(tmp_path: Path, content: dict[str, Any], names: list[str]) -> None:
+    (tmp_path / "d.json").write_text(json.dumps(content))
+    assert load_class_names(tmp_path / "d.json") == names
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ({"class_names": []}, "class_names must be a non-empty list of names"),
+        ({"class_names": "Mass"}, "class_names must be a non-empty list of names; got 'Mass'"),
+        ({"class_names": ["a", 3]}, "class_names must be a non-empty list"),
+        ({"class_names": ["a", "a"]}, "class_names holds a twice"),
+        ({"training": [{"label": []}]}, "no item has a label, so there is no class"),
+        ({"training": {}}, "'training' must be a list"),
+    ],
+)
+def test_datalist_without_classes_is_refused_by_name(tmp_path: Path, content: dict[str, Any], says: str) -> None:
+    (tmp_path / "d.json").write_text(json.dumps(content))
+    with pytest.raises(DatalistError, match=says) as refused:
+        load_class_names(tmp_path / "d.json")
+    assert "d.json" in str(refused.value)
+
+
+def test_classes_are_written_in_their_order(tmp_path: Path) -> None:
+    item = {"image": str(tmp_path / "1.png"), "label": ["a"], "patient": "p"}
+    datalist = {"training": [item], "validation": [], "test": []}
+    write_datalist(datalist, tmp_path / "d.json", ["b", "a"])
+    assert load_class_names(tmp_path / "d.json") == ["b", "a"]
+    with pytest.raises(DatalistError, match="class_names holds a twice"):
+        write_datalist(datalist, tmp_path / "d.json", ["a", "a"])

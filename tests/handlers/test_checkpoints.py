@@ -18,7 +18,7 @@ from monai.handlers import LrScheduleHandler, ValidationHandler, from_engine
 from monai.optimizers import WarmupCosineSchedule
 from torch import nn
 
-from seqnorm_monai.handlers import BestModelSaver, ResumableCheckpoint, RunLock
+from seqnorm_monai.handlers import BestModelSaver, ModelFileError, ResumableCheckpoint, RunLock, read_model
 
 
 def data(count: int = 7) -> DataLoader:
@@ -39,6 +39,7 @@ class Training:
         resume: bool = False,
         count: int = 7,
         lock: RunLock | None = None,
+        description: dict[str, object] | None = None,
     ) -> None:
         torch.manual_seed(31)
         self.network = nn.Linear(3, 2)
@@ -50,7 +51,7 @@ class Training:
             val_data_loader=data(),
             network=self.network,
             key_val_metric={"score": score},
-            val_handlers=[BestModelSaver(str(folder / "model.pt"), self.network)],
+            val_handlers=[BestModelSaver(str(folder / "model.pt"), self.network, description)],
         )
         self.checkpoint = ResumableCheckpoint(
             str(folder / "checkpoint.pt"),
@@ -58,6 +59,7 @@ class Training:
             self.evaluator,
             resume,
             lock,
+            description,
         )
         self.trainer = SupervisedTrainer(
             device=torch.device("cpu"),
@@ -101,7 +103,7 @@ def test_best_model_is_the_best_of_the_whole_training(tmp_path: Path) -> None:
     first = Training(tmp_path, SCORES, max_epochs=2).run()
     best = {name: value.clone() for name, value in first.network.state_dict().items()}
     resumed = Training(tmp_path, SCORES, max_epochs=5, resume=True).run()
-    saved = torch.load(tmp_path / "model.pt", weights_only=True)
+    saved, _ = read_model(tmp_path / "model.pt")
     assert all(torch.equal(saved[name], best[name]) for name in best)
     assert resumed.evaluator.state.best_metric_epoch == 2
     assert any(not torch.equal(saved[name], value) for name, value in resumed.network.state_dict().items())
@@ -156,6 +158,31 @@ def test_a_run_that_was_interrupted_in_its_first_epoch_begins_again(
     assert "the run before ended within its first epoch" in caplog.text
     assert resumed.losses == Training(tmp_path / "other", SCORES, max_epochs=2).run().losses
     assert not (tmp_path / ".lock").exists()
+
+
+def test_model_file_says_what_it_is_for_and_where_it_comes_from(tmp_path: Path) -> None:
+    given = {"class_names": ("a", "b"), "image_size": 64, "spacing": None}
+    Training(tmp_path, SCORES, max_epochs=3, description=given).run()
+    _, description = read_model(tmp_path / "model.pt")
+    assert {name: description[name] for name in given} == {**given, "class_names": ["a", "b"]}
+    assert description["epoch"] == 2
+    assert description["metric"] == {"name": "score", "value": pytest.approx(0.8)}
+    assert description["versions"]["torch"] == torch.__version__
+    assert torch.load(tmp_path / "model.pt", weights_only=True).keys() == {"model", "description"}
+
+
+def test_a_checkpoint_of_another_training_is_not_gone_on_with(tmp_path: Path) -> None:
+    Training(tmp_path, SCORES, max_epochs=2, description={"class_names": ["a", "b"]}).run()
+    with pytest.raises(ModelFileError, match=r"checkpoint\.pt: .* class_names was \['a', 'b'\] .* is \['b', 'a'\] now"):
+        Training(tmp_path, SCORES, max_epochs=3, resume=True, description={"class_names": ["b", "a"]}).run()
+
+
+def test_a_checkpoint_that_is_cut_off_is_named(tmp_path: Path) -> None:
+    Training(tmp_path, SCORES, max_epochs=2).run()
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:-500])
+    with pytest.raises(ModelFileError, match=r"checkpoint\.pt: is damaged"):
+        Training(tmp_path, SCORES, max_epochs=3, resume=True).run()
 
 
 class Stopping(Training):

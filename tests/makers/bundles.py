@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from seqnorm_monai.data import load_class_names
+
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLES = sorted(path.parent.parent for path in (ROOT / "bundles").glob("*/configs/metadata.json"))
 CHEST = ROOT / "bundles" / "chest_radiograph_classification"
@@ -22,9 +24,14 @@ def config(bundle: Path, name: str) -> dict[str, Any]:
     return json.loads((bundle / "configs" / f"{name}.json").read_text())
 
 
+def class_names(bundle: Path) -> list[str]:
+    """The classes of a bundle's sample."""
+    return load_class_names(bundle / "sample_data" / "datalist.json")
+
+
 def copy_bundle(bundle: Path, folder: Path) -> Path:
     """A copy without what earlier runs left behind."""
-    return Path(shutil.copytree(bundle, folder / bundle.name, ignore=shutil.ignore_patterns("*.pt", "output")))
+    return Path(shutil.copytree(bundle, folder / bundle.name, ignore=shutil.ignore_patterns("*.pt", "output", ".lock")))
 
 
 def environment() -> dict[str, str]:

@@ -32,7 +32,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "streaming": ("attention", "networks", "images.slides.regions", "atomic_files"),
     "evaluation": ("atomic_files",),
     "data": ("images", "atomic_files", "file_locks", "optional", "paths", "version"),
-    "handlers": ("data", "evaluation", "images.records", "atomic_files", "file_locks", "paths"),
+    "handlers": (
+        *("data", "evaluation", "images.records", "images.machine_errors"),
+        *("atomic_files", "file_locks", "paths", "version"),
+    ),
     "benchmarking": ("attention", "networks", "streaming", "data", "images", "atomic_files", "optional", "version"),
     # the formats do not know each other
     "monai_options": (),
