@@ -108,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     positives = Counter(name for row in rows for name in row["findings"].split("|") if name != "No Finding")
     classes = sorted(name for name, count in positives.items() if count >= FEWEST_POSITIVES)
     datalist = build_datalist(arguments.output / "labels.csv", images, fractions=FRACTIONS, seed=arguments.seed)
-    write_datalist(keep_classes(datalist, classes), arguments.output / "datalist.json")
+    write_datalist(keep_classes(datalist, classes), arguments.output / "datalist.json", classes)
     provenance = {
         "script": "scripts/samples/make_chest_sample.py",
         "source": "NIH ChestX-ray14, see docs/data_license.txt",

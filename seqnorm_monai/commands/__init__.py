@@ -14,6 +14,7 @@ from seqnorm_monai.version import __version__
 
 # name: (module, what it does)
 _COMMANDS = {
+    "check": ("check", "what stands in the way of a training: labels, images, machine, time"),
     "list": ("listing", "what is in a folder, archive or medium, and what cannot be read"),
     "prepare": ("prepare", "a datalist from a table of labels, every patient in one split"),
 }

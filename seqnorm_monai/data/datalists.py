@@ -90,6 +90,11 @@ def load_class_names(path: str | os.PathLike[str]) -> list[str]:
     return sorted(labels)
 
 
+def split_sizes(path: str | os.PathLike[str]) -> dict[str, int]:
+    """The number of items of each split. Raises `DatalistError` for a file that is missing or no JSON."""
+    return {split: len(items) for split, items in _read(require_path(path, "datalist")).items()}
+
+
 def _check_ranking(where: str, items: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
     """Refuse a split in which no class has positive and negative images; name single classes without."""
     positives = {name: sum(name in item["label"] for item in items) for name in names}

@@ -32,9 +32,10 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def save_weights(settings: dict[str, object], folder: Path) -> None:
-    network = ConfigParser(settings).get_parsed_content("network_def")
+    parser = ConfigParser(settings)
+    content = {"model": parser.get_parsed_content("network_def").state_dict()}
     (folder / "models").mkdir(exist_ok=True)
-    torch.save(network.state_dict(), folder / "models" / "model.pt")
+    torch.save({**content, "description": parser.get_parsed_content("description")}, folder / "models" / "model.pt")
 
 
 @pytest.mark.slow
@@ -83,7 +84,7 @@ def test_a_volume_is_predicted_from_all_its_files(bundle: Path, tmp_path: Path) 
     }
     (tmp_path / "volume.json").write_text(json.dumps(overlay))
     parser = ConfigParser(config(CHEST, "inference"))
-    parser.update({key: value for key, value in overlay.items() if key.startswith("network_def")})
+    parser.update({key: value for key, value in overlay.items() if key != "ckpt_dir"})
     save_weights(parser.get(), tmp_path)
     write_phases(tmp_path / "in" / "dce", 2)
     write_phases(tmp_path / "in" / "gap", 2, SeriesInstanceUID="1.2.3.23")

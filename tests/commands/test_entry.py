@@ -27,7 +27,7 @@ def test_no_command_shows_the_help_and_is_wrong(capsys: pytest.CaptureFixture[st
 
 def test_unknown_command_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["lits", "x"]) == 2
-    assert "no command 'lits'; it is one of list, prepare" in capsys.readouterr().err
+    assert "no command 'lits'; it is one of check, list, prepare" in capsys.readouterr().err
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,7 +40,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     # the formats do not know each other
     "monai_options": (),
     "refusals": ("monai_options",),
-    "commands": ("data", "images", "version"),
+    "preflight": ("data", "handlers", "images.errors", "images.machine_errors", "atomic_files", "paths"),
+    "commands": ("data", "images", "preflight", "atomic_files", "refusals", "version"),
     "__main__": ("commands",),
     "images.errors": (),
     "images.machine_errors": (),
