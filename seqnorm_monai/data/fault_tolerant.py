@@ -27,13 +27,16 @@ PATH = "path"
 INDEX = "item_index"
 # all files of an item, and their UIDs
 FILES, STUDY, SERIES = "files", "study", "series"
-# why an item can never be read, and whether it is in order all the same; the transforms are not asked
-UNREADABLE, SET_ASIDE = "unreadable", "set_aside"
+# why an item can never be read, whether it is in order all the same, and whether it is a table, a text or a program:
+# the transforms are not asked
+UNREADABLE, SET_ASIDE, DOCUMENT = "unreadable", "set_aside", "document"
 
 
 @dataclass(frozen=True)
 class Rejection:
     """An item without a prediction, and why in one line; `set_aside` if it is in order but none was asked for.
+
+    `document`: a table, a text or a program among the images.
 
     `index` is the position of the item in the data: several items may have one path.
     """
@@ -42,6 +45,7 @@ class Rejection:
     reason: str
     index: int
     set_aside: bool = False
+    document: bool = False
 
 
 def item_path(item: Mapping[str, Any]) -> str:
@@ -80,7 +84,8 @@ class FaultTolerantDataset(Dataset):
         index %= len(self.data)
         path = item_path(item)
         if UNREADABLE in item:
-            return Rejection(path, single_line(item[UNREADABLE]), index, bool(item.get(SET_ASIDE, False)))
+            kinds = bool(item.get(SET_ASIDE, False)), bool(item.get(DOCUMENT, False))
+            return Rejection(path, single_line(item[UNREADABLE]), index, *kinds)
         try:
             sample = super()._transform(index)
         except Exception as error:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from seqnorm_monai.data.fault_tolerant import FILES, IMAGE, PATH, SERIES, SET_ASIDE, STUDY, UNREADABLE
+from seqnorm_monai.data.fault_tolerant import DOCUMENT, FILES, IMAGE, PATH, SERIES, SET_ASIDE, STUDY, UNREADABLE
 from seqnorm_monai.images.inventory import Inventory, take_inventory
 from seqnorm_monai.images.records import FileRecord, FileStatus
 from seqnorm_monai.images.rules import parse_rules
@@ -28,7 +28,8 @@ def find_images(
     """Every file below `source` (a folder, file, DICOMDIR or ZIP archive), as items for a `FaultTolerantDataset`.
 
     An item is one image, `{"image": StudyImage, "path", "files", "study", "series"}`, or one file that is part of none:
-    `{"image": path, "unreadable": reason, "set_aside": whether it is in order}`. Paths are absolute. Derived maps (ADC,
+    `{"image": path, "unreadable": reason, "set_aside": whether it is in order, "document": whether it is a table, text
+    or program}`. Paths are absolute. Derived maps (ADC,
     subtractions ...) are set aside unless a selection names their series. `selections` are rules for series in the
     grammar of `seqnorm_monai.images.rules`: the others are set aside. `exclude` holds shell patterns of what is left
     out, as `open_sources` has them. Headers are read in `num_workers` processes if above 0. What archives unpack to is
@@ -66,4 +67,5 @@ def _file_item(record: FileRecord, folder: str, maps: Mapping[str, str]) -> dict
     path = os.path.join(folder, record.path)
     uids = {STUDY: record.study, SERIES: record.series}
     reason = maps.get(record.path, record.reason)
-    return {IMAGE: path, PATH: path, FILES: (path,), UNREADABLE: reason, SET_ASIDE: aside, **uids}
+    says = {UNREADABLE: reason, SET_ASIDE: aside, DOCUMENT: record.is_document}
+    return {IMAGE: path, PATH: path, FILES: (path,), **says, **uids}

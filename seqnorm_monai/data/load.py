@@ -13,9 +13,9 @@ from monai.utils import TransformBackends
 
 from seqnorm_monai.data.tensors import to_metatensor
 from seqnorm_monai.images.dicom.errors import OtherModalityError
-from seqnorm_monai.images.image_array import ReadOptions
+from seqnorm_monai.images.image_array import ImageArray, ReadOptions
 from seqnorm_monai.images.rules import parse_rules
-from seqnorm_monai.images.study_image import StudyImage, check_radiograph, open_image
+from seqnorm_monai.images.study_image import StudyImage, check_radiograph, open_image, read_radiograph
 
 Source = str | os.PathLike[str] | StudyImage
 
@@ -26,7 +26,7 @@ def load_image(source: Source, *, selections: Mapping[str, Any] | None = None, p
 
 
 class LoadStudy(Transform):
-    """One image of a DICOM study or NIfTI file -> `MetaTensor` (channels, x, y[, z]), float32.
+    """One image of a DICOM study, or of a NIfTI, PNG, JPEG or TIFF file -> `MetaTensor` (channels, x, y[, z]), float32.
 
     Takes the path of a file, of a folder, a DICOMDIR, a ZIP archive or a member of one, or a `StudyImage` of
     `seqnorm_monai.data.find_images`. Axes are those of MONAI's readers: x along the columns of a slice, y along the
@@ -72,7 +72,10 @@ class LoadStudy(Transform):
 
     def _read(self, image: StudyImage) -> MetaTensor:
         self._check(image)
-        return to_metatensor(image.read(self.phase, self.options))
+        return to_metatensor(self._decode(image))
+
+    def _decode(self, image: StudyImage) -> ImageArray:
+        return image.read(self.phase, self.options)
 
     def _check(self, image: StudyImage) -> None:
         """Refuse, before anything is decoded, an image of another kind."""
@@ -83,11 +86,12 @@ class LoadStudy(Transform):
 
 
 class LoadRadiograph(LoadStudy):
-    """One grey projection out of a DICOM file -> `MetaTensor` (1, x, y), float32, the largest value shown white.
+    """One grey projection out of a DICOM, PNG, JPEG or TIFF file -> `MetaTensor` (1, x, y), float32, the largest value
+    shown white.
 
-    `LoadStudy` with padding filled (dark like air), which refuses volumes, several frames, colour, masks and other
-    formats by name. Without geometry, as projections are, the affine holds the spacing in mm alone, 1 where it is
-    unknown.
+    `LoadStudy` with padding filled (dark like air), which refuses volumes, several frames, colour, masks and NIfTI by
+    name. RGB with three equal channels is grey, and becomes one channel. Without geometry, as projections are, the
+    affine holds the spacing in mm alone, 1 where it is unknown.
     """
 
     def __init__(self, *, apply_voi: bool = False, modalities: Sequence[str] | None = None) -> None:
@@ -96,6 +100,9 @@ class LoadRadiograph(LoadStudy):
     def _check(self, image: StudyImage) -> None:
         super()._check(image)
         check_radiograph(image)
+
+    def _decode(self, image: StudyImage) -> ImageArray:
+        return read_radiograph(image, self.options)
 
 
 class _LoadImaged(MapTransform):

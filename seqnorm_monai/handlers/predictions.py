@@ -35,7 +35,8 @@ class PredictionWriter:
     Rows come in the order of `loader.dataset.data`; paths are relative to `root`, the folder (or file) given to
     `seqnorm_monai.data.items.find_images`. The UIDs are read from the metadata of `image` and empty where absent.
     `pred` of the engine's output must be probabilities (classes,): a value that is not finite rejects its image. Every
-    item of the dataset stands in one of the two tables; what the run did not reach is rejected with that reason.
+    item of the dataset stands in one of the two tables, but for documents (tables, texts, programs), which stand in
+    `files.csv` alone; what the run did not reach is rejected with that reason.
 
     Rows go to `predictions.partial.csv` and so on as they come, and the tables get their names, whole, when the run
     completes. Tables of an earlier run are removed at the start. So after a failure or a kill the rows so far are in
@@ -62,7 +63,7 @@ class PredictionWriter:
         self._rejections = GrowingTable(folder / "rejected.csv", [PATH, "reason"])
         self._files = GrowingTable(folder / "files.csv", FILE_COLUMNS)
         self._statuses = FileStatuses([])
-        self._num_taken = 0
+        self._num_taken = self._num_documents = 0
 
     def attach(self, engine: Engine) -> None:
         self.loader.attach(engine)
@@ -72,7 +73,7 @@ class PredictionWriter:
 
     def _start(self, _engine: Engine) -> None:
         self._statuses = FileStatuses(self.loader.dataset.data)
-        self._num_taken = 0
+        self._num_taken = self._num_documents = 0
         for table in (self._predictions, self._rejections, self._files):
             table.start()
 
@@ -101,12 +102,13 @@ class PredictionWriter:
         for table in (self._predictions, self._rejections, self._files):
             table.finish()
         logger.info(
-            "%d files: %d predictions in %s, %d rejections in %s",
-            self._predictions.num_rows + self._rejections.num_rows,
+            "%d predictions in %s, %d rejections in %s; %d tables, texts and programs, see %s",
             self._predictions.num_rows,
             self._predictions.path,
             self._rejections.num_rows,
             self._rejections.path,
+            self._num_documents,
+            self._files.path,
         )
 
     def _take_rejections(self) -> None:
@@ -116,8 +118,9 @@ class PredictionWriter:
         self._reject(new)
 
     def _reject(self, rejections: Sequence[Rejection]) -> None:
-        paths = [self._relative(rejection.path) for rejection in rejections]
-        self._rejections.append([path, rejection.reason] for path, rejection in zip(paths, rejections))
+        images = [rejection for rejection in rejections if not rejection.document]
+        self._num_documents += len(rejections) - len(images)
+        self._rejections.append([self._relative(rejection.path), rejection.reason] for rejection in images)
         for rejection in rejections:
             status = FileStatus.SET_ASIDE if rejection.set_aside else FileStatus.REJECTED
             self._append_files(self._statuses.record(rejection.index, status, rejection.reason))

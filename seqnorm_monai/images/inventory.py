@@ -10,12 +10,14 @@ from typing import Any
 
 from seqnorm_monai.images.dicom.series import ScannedStudies, Series, read_studies
 from seqnorm_monai.images.dicom.volume import read_volumes as read_dicom_volumes
+from seqnorm_monai.images.documents import document_kind, other_format
 from seqnorm_monai.images.errors import ImageReadError
 from seqnorm_monai.images.image_array import MODALITY_VALUES, ImageArray, ReadOptions
 from seqnorm_monai.images.nifti import NiftiVolume, has_nifti_name, is_nifti, read_nifti, voxel_file
 from seqnorm_monai.images.nifti import read_volumes as read_nifti_volumes
+from seqnorm_monai.images.raster import has_raster_name, raster_format, read_raster, read_raster_image
 from seqnorm_monai.images.records import FileRecord, FileStatus
-from seqnorm_monai.images.rows import SeriesRow, dicom_row, nifti_row, series_number
+from seqnorm_monai.images.rows import SeriesRow, dicom_row, nifti_row, raster_row, series_number
 from seqnorm_monai.images.rules import Selection, select_series
 from seqnorm_monai.images.sources import SourceFile, Sources
 
@@ -36,7 +38,7 @@ class ImageEntry:
 
     `reader` reads `volume`, together with other phases on the same grid. `derived`: the kind of a computed map, "" for
     an image as it was acquired. `bits`: those of a stored value, 1 for a mask. `attributes`: what selection rules ask
-    for, {} for NIfTI.
+    for, {} for all but DICOM.
     """
 
     row: SeriesRow
@@ -103,25 +105,40 @@ def take_inventory(
 ) -> Inventory:
     """Read the headers of all files; with `rules`, keep the series that they choose and set the others' files aside.
 
-    NIfTI files have no DICOM attributes: no rule chooses them. Nothing raises for a file. Headers are read in
-    `num_workers` processes if above 0.
+    NIfTI, PNG, JPEG and TIFF files have no DICOM attributes: no rule chooses them. Tables, texts and programs are set
+    aside as documents. Nothing raises for a file. Headers are read in `num_workers` processes if above 0.
     """
-    # a DICOM file need not be opened to find out that it is no NIfTI file: what is no DICOM file is asked afterwards
+    # a DICOM file need not be opened to find out that it is nothing else: what is no DICOM file is asked afterwards
     nifti = [file for file in sources.files if has_nifti_name(file.path) and is_nifti(file.path)]
     voxels = _voxels_of(nifti, sources.files)
-    others = {*nifti, *voxels}
-    dicom = [file for file in sources.files if file not in others]
+    raster = [file for file in sources.files if has_raster_name(file.path) and raster_format(file.path)]
+    known = {*nifti, *voxels, *raster}
+    dicom = [file for file in sources.files if file not in known]
     report = read_studies(dicom, sources.refused, num_workers=num_workers)
     refused = {record.path for record in report.files if record.status == FileStatus.REJECTED and not record.series}
-    renamed = [file for file in dicom if file.name in refused and is_nifti(file.path)]
-    names = {file.name for file in renamed}
-    inventory = Inventory([], [record for record in report.files if record.path not in names])
+    lone = [file for file in dicom if file.name in refused]
+    nifti += [file for file in lone if is_nifti(file.path)]
+    raster += [file for file in lone if raster_format(file.path)]
+    others = {file.name for file in (*nifti, *raster)}
+    explained = {file.name: record for file in lone if (record := _explained(file))}
+    kept = [explained.get(record.path, record) for record in report.files if record.path not in others]
+    inventory = Inventory([], kept)
     _add_dicom(inventory, report)
-    _add_nifti(inventory, sorted([*nifti, *renamed], key=lambda file: file.name), voxels)
+    _add_nifti(inventory, sorted(nifti, key=lambda file: file.name), voxels)
+    _add_raster(inventory, sorted(raster, key=lambda file: file.name))
     inventory.files.sort(key=lambda record: record.path)
     if rules is not None:
         _choose(inventory, list(rules), all_matched=all_matched)
     return inventory
+
+
+def _explained(file: SourceFile) -> FileRecord | None:
+    """The record of a file that is no image by its name and content, better than that it is no DICOM file."""
+    if document := document_kind(file.path):
+        return FileRecord(file.name, FileStatus.SET_ASIDE, document, is_document=True)
+    if other := other_format(file.path):
+        return FileRecord(file.name, FileStatus.REJECTED, f"{other}; read are DICOM, NIfTI, PNG, JPEG and TIFF")
+    return None
 
 
 def _voxels_of(headers: Sequence[SourceFile], files: Sequence[SourceFile]) -> list[SourceFile]:
@@ -248,6 +265,24 @@ def _add_nifti(inventory: Inventory, files: Sequence[SourceFile], voxels: Sequen
         for volume in volumes:
             row = nifti_row(volume, study, series, names)
             inventory.entries.append(ImageEntry(row, read_nifti_volumes, volume, names, volume.files))
+
+
+def _add_raster(inventory: Inventory, files: Sequence[SourceFile]) -> None:
+    """PNG, JPEG and TIFF files as one more study, each a series of its own, and their records."""
+    study = 1 + max((row.study for row in inventory.rows), default=0)
+    series = 0
+    for file in files:
+        try:
+            image = read_raster(file.path)
+        except ImageReadError as error:
+            reason = error.reason + (f" ({error.advice})" if error.advice else "")
+            inventory.files.append(FileRecord(file.name, FileStatus.REJECTED, reason))
+            continue
+        series += 1
+        row = raster_row(image, study, series, file.name)
+        inventory.files.append(FileRecord(file.name, FileStatus.USED))
+        entry = ImageEntry(row, read_raster_image, image, (file.name,), (file.path,), bits=image.bits)
+        inventory.entries.append(entry)
 
 
 def _choose(inventory: Inventory, rules: list[Selection], *, all_matched: bool) -> None:

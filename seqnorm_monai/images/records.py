@@ -26,7 +26,8 @@ class FileStatus(str, Enum):
 class FileRecord:
     """`reason` says why a file has its `status` where it is not used.
 
-    `path` is the name that is shown; `study` and `series` are UIDs, "" where the file has none.
+    `path` is the name that is shown; `study` and `series` are UIDs, "" where the file has none. `is_document`: a table,
+    a text, a program, which nobody took for an image.
     """
 
     path: str
@@ -34,3 +35,4 @@ class FileRecord:
     reason: str = ""
     study: str = ""
     series: str = ""
+    is_document: bool = False

@@ -12,6 +12,7 @@ from pathlib import Path
 from seqnorm_monai.images.errors import ImageReadError
 from seqnorm_monai.images.image_array import MODALITY_VALUES, ImageArray, ReadOptions
 from seqnorm_monai.images.inventory import ImageEntry, Inventory, take_inventory
+from seqnorm_monai.images.raster import to_grey
 from seqnorm_monai.images.records import FileStatus
 from seqnorm_monai.images.rules import Selection
 from seqnorm_monai.images.sources import Sources, file_on_disk, open_sources
@@ -145,19 +146,30 @@ def _counted(reasons: Iterable[str]) -> str:
 
 
 def check_radiograph(image: StudyImage) -> None:
-    """Refuse what is not one grey projection in a DICOM file. Raises ImageReadError that says what it is instead."""
+    """Refuse what is not one projection in a DICOM, PNG, JPEG or TIFF file, and grey as far as the header tells.
+
+    Raises ImageReadError that says what it is instead.
+    """
     if reason := _other_than_radiograph(image.entries, len(image.files)):
         raise ImageReadError(image.path, reason)
 
 
 def _other_than_radiograph(entries: Sequence[ImageEntry], files: int) -> str:
     row = entries[0].row
-    if row.format != "DICOM":
+    if row.format == "NIfTI":
         return f"a {row.format} file, no radiograph"
     if len(entries) != 1 or files != 1:
         return f"an image of {len(entries)} volumes in {files} files, no radiograph"
     if row.kind != "image":
         return f"an image of {row.shape[2]} slices or frames, no radiograph"
-    if row.channels != 1:
+    # of other formats the pixels tell: see `read_radiograph`
+    if row.channels != 1 and row.format == "DICOM":
         return f"a colour image ({row.channels} channels), no radiograph"
-    return "a mask (BitsAllocated 1), not an image of gray values" if entries[0].bits == 1 else ""
+    return "a mask (1 bit a pixel), not an image of gray values" if entries[0].bits == 1 else ""
+
+
+def read_radiograph(image: StudyImage, options: ReadOptions) -> ImageArray:
+    """Decode what `check_radiograph` let pass, as one channel. Raises ImageReadError, also for colour."""
+    row = image.entries[0].row
+    array = image.read(options=options)
+    return array if row.format == "DICOM" else to_grey(array, row.format)

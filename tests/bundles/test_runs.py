@@ -106,6 +106,13 @@ def test_predictions_are_those_that_were_evaluated(trained: Path) -> None:
     rows = table(trained / "output/inference/predictions.csv")
     files = sorted((trained / "sample_data/images").glob("*.dcm"))
     assert sorted(row["path"] for row in rows) == [f"images/{path.name}" for path in files]
+    assert table(trained / "output/inference/rejected.csv") == []
+    others = [row for row in table(trained / "output/inference/files.csv") if row["status"] != "predicted"]
+    assert [(row["path"], row["status"]) for row in others] == [
+        ("datalist.json", "set_aside"),
+        ("labels.csv", "set_aside"),
+        ("provenance.json", "set_aside"),
+    ]
     for row in rows[::37]:
         header = pydicom.dcmread(trained / "sample_data" / row["path"], stop_before_pixels=True)
         for uid in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
@@ -182,7 +189,9 @@ def test_a_folder_without_any_image_ends_well(trained: Path, tmp_path: Path) -> 
         bundle_command("inference", "inference", dataset_dir=tmp_path / "in", output_dir=tmp_path / "out"), trained
     )
     assert table(tmp_path / "out/predictions.csv") == []
-    assert [row["path"] for row in table(tmp_path / "out/rejected.csv")] == ["notes.txt"]
+    assert table(tmp_path / "out/rejected.csv") == []
+    (row,) = table(tmp_path / "out/files.csv")
+    assert (row["path"], row["status"], row["reason"]) == ("notes.txt", "set_aside", "a text, no image")
 
 
 @pytest.mark.slow

@@ -112,7 +112,7 @@ def test_predictions_and_rejections(folder: Path, net: Net, num_workers: int, ca
             first = again
     lines = [record.getMessage() for record in caplog.records if record.name.startswith("seqnorm_monai.handlers")]
     assert len(lines) == 2
-    assert lines[0].startswith("7 files: 5 predictions in ")
+    assert lines[0].startswith("5 predictions in ")
     assert ", 2 rejections in " in lines[0]
 
     rows = table(out / "predictions.csv")

@@ -65,10 +65,10 @@ def files() -> dict[str, tuple[bytes, str, str]]:
     return {
         "empty.dcm": (b"", "rejected", "an empty file"),
         "page.dcm": (b"<!DOCTYPE html><html>404</html>", "rejected", "HTML"),
-        "picture.dcm": (b"\x89PNG\r\n\x1a\n" + bytes(99), "rejected", "a PNG image"),
+        "picture.dcm": (b"\x89PNG\r\n\x1a\n" + bytes(99), "rejected", "a PNG file whose header is damaged"),
         "zeros.dcm": (bytes(5000), "rejected", "not a DICOM file"),
         "notes": (b"to do\n", "rejected", "not a DICOM file: text"),
-        "thesis.pdf": (b"%PDF-1.4" + bytes(99), "rejected", "a PDF document"),
+        "thesis.pdf": (b"%PDF-1.4" + bytes(99), "set_aside", "a text, no image"),
         "cut in the preamble.dcm": (ct[:100], "rejected", "not a DICOM file"),
         "cut in the header.dcm": (own_series(4)[:600], "rejected", "."),
         "cut in the pixels.dcm": (own_series(5)[:-20], "rejected", "cut off"),
