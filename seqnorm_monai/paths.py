@@ -30,8 +30,8 @@ def require_path(value: object, argument: str) -> str:
 def require_paths(**values: object) -> None:
     """Check the options of a run, each by its name, before anything is made of them.
 
-    Beside what `require_path` refuses there is what MONAI's command line loses without a word: an option ``None`` is as
-    if it had not been given, and of ``x#1`` the text from ``#`` on is a comment.
+    Beside what `require_path` refuses there is what MONAI loses without a word: an option ``None`` is as if it had not
+    been given, and ``x#1`` becomes ``x``, or ``x::1`` in quotation marks, for ``#`` separates the parts of its ids.
 
     Raises:
         TypeError: see `require_path`.
@@ -43,10 +43,10 @@ def require_paths(**values: object) -> None:
         if text == "None" and path:
             advice = _WAY_OUT.format("./None")
             raise ValueError(f"argument {argument}: MONAI takes None for no value; a folder of this name {advice}")
-        if text.partition("#")[0].strip() == path != text.strip():
+        if "#" in text and text[0] not in "$@%":
             raise ValueError(
-                f"argument {argument}: of {text!r} MONAI's command line keeps {path!r}, for it takes the rest for a "
-                f"comment; write it in two kinds of quotation marks: \"'{text}'\""
+                f"argument {argument}: MONAI's configurations hold no path with the character #, and made {path!r} of "
+                f"{text!r}; rename the folder, or make a link to it without that character"
             )
 
 

@@ -38,7 +38,7 @@ def last_line(bundle: Path, action: str, **options: object) -> str:
         ("training", {"amp": "off", **SMALL}, "argument amp must be true or false; got 'off' (str)"),
         ("training", {"image_size": 33}, "img_size (33, 33) must be a positive multiple of patch_size (16, 16)"),
         ("inference", {}, "models/model.pt: there is no model; train one first"),
-        ("inference", {"dataset_dir": "x#1"}, "argument dataset_dir: of 'x#1' MONAI's command line keeps 'x'"),
+        ("inference", {"dataset_dir": "x#1"}, "no path with the character #, and made 'x' of 'x#1'"),
         ("evaluate", {}, "models/model.pt: there is no model; train one first"),
         ("evaluate", {"ckpt_dir": "None"}, "argument ckpt_dir: MONAI takes None for no value"),
     ],
