@@ -9,7 +9,7 @@ prepare() {
     }
     [ -x "$folder/bin/python" ] || "$python" -m venv "$folder"
     # torch first and by its exact version: a looser requirement could bring another build of several GB
-    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "$(grep '^torch==' constraints.txt)"
-    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".$extra"
+    "$folder/bin/python" -m pip install --quiet --quiet --disable-pip-version-check "$(grep '^torch==' constraints.txt)"
+    "$folder/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt --editable ".$extra"
     PATH="$PWD/$folder/bin:$PATH"
 }

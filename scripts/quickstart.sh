@@ -6,6 +6,8 @@ cd "$(dirname "$0")/.."
 echo "1/4 installing into .venv"
 prepare .venv
 bundle=bundles/chest_radiograph_classification
+# MONAI warns at every start that a configuration is code
+export PYTHONWARNINGS="ignore:parsing config_file:UserWarning"
 run() { python -m monai.bundle run "$@" --bundle_root "$bundle"; }
 echo "2/4 a short training on the sample, 12 epochs instead of 30 ($bundle/sample_data)"
 run training --config_file "$bundle/configs/train.json" --max_epochs 12 --warmup_epochs 2 --learning_rate 0.001
@@ -15,8 +17,9 @@ echo "4/4 predicting for every file below the sample folder"
 run inference --config_file "$bundle/configs/inference.json"
 cat <<TEXT
 
-Results below $bundle: models/model.pt (the best model), output/training (history, curves, and what
---resume true goes on from), output/evaluation (metrics with 95 % intervals), output/inference (a row for each file).
+Results below $bundle:
+models/model.pt (the best model), output/training (history, curves, and what --resume true goes on from),
+output/evaluation (metrics with 95 % intervals), output/inference (a row for each file).
 AUROC of each class on the test patients, and their mean:
 $(awk -F, 'NR > 1 { printf "  %-20s %.2f (%.2f to %.2f)\n", $1, $7, $8, $9 }' "$bundle/output/evaluation/metrics.csv")
 The sample is small and confounded: these numbers show that the software works, and no medical skill.
