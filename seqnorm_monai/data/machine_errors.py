@@ -32,6 +32,10 @@ _REMEDIES = {
 }
 
 
+# the exit code of a worker that found no shared memory: above all numbers of errors
+SHARED_MEMORY_CODE = 200
+
+
 class MachineError(RuntimeError):
     """The machine ran out of something; the message says of what, and what to do."""
 
@@ -72,7 +76,10 @@ def _remedy_by_text(error: RuntimeError) -> str:
 def _remedy_of_exit_code(error: RuntimeError) -> str:
     """What to do if the worker ended with the number of an error, as `seqnorm_monai.data.workers` makes it do."""
     codes = (re.search(r"exited unexpectedly with exit code (\d+)", str(link)) for link in chain(error))
-    return next((remedy(OSError(int(code[1]), "")) for code in codes if code), "")
+    numbers = [int(code[1]) for code in codes if code]
+    if SHARED_MEMORY_CODE in numbers:
+        return _SHARED_MEMORY
+    return next((remedy(OSError(number, "")) for number in numbers), "")
 
 
 def _remedy_in_worker(text: str) -> str:
@@ -82,6 +89,9 @@ def _remedy_in_worker(text: str) -> str:
         return ""
     if number := re.search(r"^\w+: \[Errno (\d+)\]", text, re.MULTILINE):
         return remedy(OSError(int(number[1]), ""))
+    raised = re.findall(r"^RuntimeError: (.+)$", text, re.MULTILINE)
+    if advice := next((found for one in raised if (found := _remedy_by_text(RuntimeError(one)))), ""):
+        return advice
     if re.search(r"^(MemoryError|.*OutOfMemoryError|.*DefaultCPUAllocator)\b", text, re.MULTILINE):
         return _MEMORY
     return ""

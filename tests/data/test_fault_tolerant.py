@@ -45,6 +45,14 @@ ERRORS: dict[str, tuple[BaseException, str]] = {
     "read only": (OSError(errno.EROFS, SECRET), "Read-only file system.*output_dir"),
     "drive": (OSError(errno.EIO, SECRET), "Input/output error.*drive failed"),
     "server": (OSError(errno.ESTALE, SECRET), "Stale file handle.*drive failed"),
+    "passed on": (
+        RuntimeError(
+            "Caught RuntimeError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
+            '  File "x.py", line 1\nRuntimeError: unable to allocate shared memory(shm) for file </torch_1_2_1>: No '
+            "space left on device (28)\n"
+        ),
+        "--shm-size",
+    ),
     "shared": (RuntimeError("unable to write to file </torch_17_19>: No space left on device (28)"), "--shm-size"),
     "mapped": (RuntimeError("unable to mmap 17 bytes from file </torch_1>: Cannot allocate memory (12)"), "--shm-size"),
     "descriptors": (RuntimeError("received 0 items of ancdata"), "num_workers to 0"),

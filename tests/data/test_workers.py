@@ -28,6 +28,8 @@ class Lost:
         (OSError(errno.EMFILE, "Too many open files"), "ulimit -n"),
         (OSError(errno.ENOSPC, "No space left on device"), "free space"),
         (RuntimeError("unable to write to file </torch_17_19>"), "a worker process died"),
+        (RuntimeError("unable to open shared memory object </t> in mode: Too many open files (24)"), "ulimit -n"),
+        (RuntimeError("unable to write to file </t>: No space left on device (28)"), "--shm-size"),
         (OSError(997, "of another system"), "a worker process died"),
     ],
 )
