@@ -11,6 +11,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +22,7 @@ from monai.data import CacheDataset
 from monai.data.utils import pickle_hashing
 from monai.transforms import Compose, RandomizableTrait, Transform, reset_ops_id
 from monai.utils import convert_to_tensor
+from tqdm import tqdm
 
 from seqnorm_monai.data.image_paths import archive_above
 from seqnorm_monai.data.machine_errors import MachineError, remedy
@@ -142,6 +144,18 @@ class CachedDataset(SeededItems, CacheDataset):
             self._first_random = next((i for i, step in enumerate(steps) if not _is_deterministic(step)), len(steps))
             self._on_disk = _DiskCache(self.cache_dir, self.keys, Compose(steps[: self._first_random]))
         super().set_data(data)
+
+    def _fill_cache(self, indices: Sequence[int] | None = None) -> list[Any]:
+        """As MONAI's, but no thread is at work any more when it ends: Python aborts where one decodes at its exit."""
+        if self.cache_num <= 0:
+            return []
+        chosen = range(self.cache_num) if indices is None else indices
+        pool = ThreadPoolExecutor(self.num_workers)
+        try:
+            items = pool.map(self._load_cache_item, chosen)
+            return list(tqdm(items, total=len(chosen), desc="images", disable=not self.progress))
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
     def _load_cache_item(self, idx: int) -> Any:  # noqa: ANN401
         return super()._load_cache_item(idx) if self._on_disk is None else self._on_disk(self.data[idx])

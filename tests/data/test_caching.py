@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -377,3 +378,28 @@ def test_without_a_folder_it_is_monais_own(items: list[dict[str, object]]) -> No
     data = CachedDataset(items, steps(), progress=False)
     assert reads(data)[1] == 0
     assert isinstance(data, CacheDataset)
+
+
+class Slow(Transform):
+    """Takes a while, and fails at the first item."""
+
+    def __init__(self) -> None:
+        self.started: list[int] = []
+        self.ended: list[int] = []
+
+    def __call__(self, item: dict[str, int]) -> dict[str, int]:
+        self.started.append(item["image"])
+        time.sleep(0.2)
+        if item["image"] == 0:
+            raise ValueError("damaged")
+        self.ended.append(item["image"])
+        return item
+
+
+def test_no_thread_is_at_work_after_a_failure() -> None:
+    """A thread that decodes while Python ends makes it abort, with another exit code and another last line."""
+    slow = Slow()
+    with pytest.raises(RuntimeError):
+        CachedDataset([{"image": number} for number in range(40)], [slow], progress=False)
+    assert len(slow.started) < 40
+    assert len(slow.ended) == len(slow.started) - 1

@@ -12,8 +12,15 @@ from seqnorm_monai.images.dicom.plane import Plane
 from seqnorm_monai.images.image_array import LPS_TO_RAS, MODALITY_VALUES, ImageArray, ReadOptions
 
 Affine = tuple[tuple[float, ...], ...]
-# texts of the header that go with the pixels, "" where the file has none
-_TEXTS = ("SOPClassUID", "ViewPosition", "ImageLaterality")
+# Codes that meta data keep, by their defined terms (PS3.3 sections C.8.11.5, C.8.7.1 and C.8.11.7, and what writers of
+# mammograms put there): anything else may be what a person wrote.
+_CODES = {
+    "ViewPosition": {
+        *("AP", "PA", "LL", "RL", "RLD", "LLD", "RLO", "LLO", "LAT", "LATERAL"),
+        *("CC", "MLO", "ML", "LM", "LMO", "SIO", "XCC", "XCCL", "XCCM", "FB", "AT", "CV"),
+    },
+    "ImageLaterality": {"R", "L", "U", "B"},
+}
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,8 @@ def _affine(volume: Volume) -> np.ndarray:
 
 def _meta(volumes: Sequence[Volume]) -> dict[str, object]:
     volume, plane = volumes[0], volumes[0].planes[0]
-    texts = {keyword: str(volume.attributes.get(keyword, "")) for keyword in _TEXTS}
+    given = {keyword: str(volume.attributes.get(keyword, "")) for keyword in _CODES}
+    codes = {keyword: text if text in _CODES[keyword] else "" for keyword, text in given.items()}
     phase = {"phase_index": volume.phase_index, "phase_label": volume.phase_label} if len(volumes) == 1 else {}
     return {
         "StudyInstanceUID": volume.study_instance_uid,
@@ -92,7 +100,8 @@ def _meta(volumes: Sequence[Volume]) -> dict[str, object]:
         # one text, as DICOM joins values: lists of different lengths do not collate
         "SOPInstanceUID": "\\".join(volume.sop_instance_uids),
         "Modality": volume.modality,
-        **texts,
+        "SOPClassUID": str(volume.attributes.get("SOPClassUID", "")),
+        **codes,
         "PhotometricInterpretation": plane.encoding.photometric,
         "TransferSyntaxUID": plane.encoding.transfer_syntax,
         # the attribute that the spacing comes from, "" where there is none
