@@ -11,7 +11,9 @@ member or folder of one (`studies.zip/inner/1.dcm`); its path is relative to the
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -139,12 +141,31 @@ def summarise_problems(where: str, problems: Sequence[str]) -> str:
     return f"{where}: {len(problems)} problems, the first {min(len(problems), _LISTED_PROBLEMS)} are{listed}"
 
 
-def patients_in_two_splits(splits_of_patient: Mapping[str, Sequence[str]]) -> list[str]:
-    """One problem for each patient who is in more than one split."""
+def patient_key(patient: str) -> str:
+    """What all spellings of one patient share: capitals, blanks, and a number's ``.0`` or exponent say nothing.
+
+    Tables that went through different programs spell a patient in two ways. Zeros in front count: 007 may be another
+    patient than 7.
+    """
+    text = " ".join(unicodedata.normalize("NFKC", patient).casefold().split())
+    number = re.fullmatch(r"(0|[1-9]\d*)[.,]0+", text)
+    if number is None and re.fullmatch(r"\d+([.]\d+)?e[+]?\d{1,2}", text) and float(text).is_integer():
+        return str(int(float(text)))
+    return text if number is None else number[1]
+
+
+def patients_in_two_splits(pairs: Iterable[tuple[str, str]]) -> list[str]:
+    """One problem for each patient who is in more than one split, whatever the spelling; `pairs` are patient, split."""
+    spellings: dict[str, dict[str, None]] = {}
+    splits: dict[str, dict[str, None]] = {}
+    for patient, split in pairs:
+        spellings.setdefault(patient_key(patient), {})[patient] = None
+        splits.setdefault(patient_key(patient), {})[split] = None
     return [
-        f"patient {patient!r} stands in the splits {' and '.join(splits)}; keep all images of a patient in one split"
-        for patient, splits in splits_of_patient.items()
-        if len(splits) > 1
+        f"patient {' = '.join(map(repr, spellings[key]))} stands in the splits {' and '.join(found)}; keep all images "
+        "of a patient in one split"
+        for key, found in splits.items()
+        if len(found) > 1
     ]
 
 
@@ -185,19 +206,17 @@ def _problems(splits: Mapping[str, list[Any]], folder: str, names: Sequence[str]
     """Everything wrong with the items, in the order of the file, leaks between splits first."""
     wrong: list[str] = []
     images = ImagePaths()
-    splits_of_patient: dict[str, list[str]] = {}
+    standing: list[tuple[str, str]] = []
     for split, items in splits.items():
         for position, item in enumerate(items):
             where = f"{split}[{position}]"
             found = _item_problem(item, names)
             if found is None:
                 found = _image_problem(where, _absolute(item, folder), images)
-                standing = splits_of_patient.setdefault(item["patient"], [])
-                if split not in standing:
-                    standing.append(split)
+                standing.append((item["patient"], split))
             if found is not None:
                 wrong.append(f"{where}: {found}")
-    return patients_in_two_splits(splits_of_patient) + wrong + images.overlaps()
+    return patients_in_two_splits(standing) + wrong + images.overlaps()
 
 
 def _item_problem(item: object, names: Sequence[str]) -> str | None:

@@ -5,6 +5,7 @@ finding has many spellings. `read_table` and the functions on single cells settl
 """
 
 import csv
+import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -13,11 +14,21 @@ from typing import Any
 
 import pandas as pd
 
-from seqnorm_monai.data.datalists import SPLITS, DatalistError, patients_in_two_splits, summarise_problems
+from seqnorm_monai.data.datalists import (
+    SPLITS,
+    DatalistError,
+    patient_key,
+    patients_in_two_splits,
+    summarise_problems,
+)
 from seqnorm_monai.data.image_paths import ImagePaths
 from seqnorm_monai.data.splits import divide
 
+logger = logging.getLogger(__name__)
+
 _OWN_COLUMNS = ("image", "patient", "split", "labels")
+# what pandas calls a column without a name
+_UNNAMED = re.compile(r"Unnamed: \d+(_level_\d+)?")
 _SEPARATORS = (",", ";", "\t")
 _TRUE, _FALSE = re.compile(r"1([.,]0+)?|true", re.I), re.compile(r"-?0([.,]0+)?|false", re.I)
 _UNCERTAIN = re.compile(r"-1([.,]0+)?")
@@ -55,7 +66,9 @@ def build_datalist(
     """
     rows = _read_rows(labels_csv, os.path.abspath(image_dir), class_names)
     if rows[0].split is None:
-        splits = divide([row.label for row in rows], [row.patient for row in rows], fractions, seed)
+        # 007 and 7 may be one patient, and cost nothing on one side
+        patients = [patient_key(row.patient).lstrip("0") for row in rows]
+        splits = divide([row.label for row in rows], patients, fractions, seed)
     else:
         splits = [str(row.split) for row in rows]
     return {
@@ -69,11 +82,13 @@ def build_datalist(
 
 
 def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """A table of text in UTF-8: stripped column names and cells, the index the line of each row in the file.
+    """A table of text in UTF-8 or UTF-16: stripped column names and cells, the index the line of each row in the file.
 
-    The separator is the comma, semicolon or tab that divides the header into most names. Blank lines and columns
-    without name and content are left out. Raises `DatalistError` for a file that is no such table, for a row with more
-    or fewer cells than the header, a column name that stands twice, and a column with content but no name.
+    The separator is the comma, semicolon or tab that divides the header into most names. Blank lines are left out, and
+    columns without a name, of which those with content are named in the log: most are the row numbers of pandas, which
+    also writes ``Unnamed: 0`` for them. The names image, patient, labels and split may have capitals. Raises
+    `DatalistError` for a file that is no such table, for a row with more or fewer cells than the header, and a column
+    name that stands twice.
     """
     where = f"labels_csv {path}"
     table = _read_cells(path, where)
@@ -87,15 +102,21 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
     short = below.index[is_missing.loc[below.index].any(axis=1)].tolist()
     if short:
         raise DatalistError(summarise_problems(where, [_wrong_number(line) for line in short]))
-    nameless = [position for position, name in enumerate(columns) if not name]
-    filled = [position + 1 for position in nameless if (below[position] != "").any()]
+    nameless = [position for position, name in enumerate(columns) if not name or _UNNAMED.fullmatch(name)]
+    filled = [str(position + 1) for position in nameless if (below[position] != "").any()]
     if filled:
-        raise DatalistError(f"{where}: column number {filled[0]} has no name; name it, or remove it")
-    below = below.drop(columns=nameless).set_axis([name for name in columns if name], axis=1)
+        logger.warning(f"{where}: column number {', '.join(filled)} has no name, and is left out")
+    kept = [_own_name(name) for position, name in enumerate(columns) if position not in nameless]
+    below = below.drop(columns=nameless).set_axis(kept, axis=1)
     repeated = sorted(set(below.columns[below.columns.duplicated()]))
     if repeated:
         raise DatalistError(f"{where}: column {', '.join(repeated)} stands twice; keep one")
     return below
+
+
+def _own_name(name: str) -> str:
+    """Image, IMAGE and image are one column; names of classes stay as they are."""
+    return name.lower() if name.lower() in _OWN_COLUMNS else name
 
 
 def patient_text(cell: str) -> str:
@@ -116,7 +137,7 @@ def flag(cell: str) -> bool:
     if _FALSE.fullmatch(cell):
         return False
     hint = ""
-    if not cell:
+    if not cell or cell.casefold() in _NO_FINDING:
         hint = ", a blank cell: decide what it means (for CheXpert: not mentioned) and write 0 or 1"
     elif _UNCERTAIN.fullmatch(cell):
         hint = ", the mark of an uncertain label: decide what it means and write 0 or 1"
@@ -126,8 +147,7 @@ def flag(cell: str) -> bool:
 def _read_cells(path: str | os.PathLike[str], where: str) -> pd.DataFrame:
     """All cells of the file as text, the header as the first row; NaN where a row ends early."""
     try:
-        # utf-8-sig: spreadsheets put a byte order mark in front of the first column's name
-        with open(path, encoding="utf-8-sig", newline="") as stream:
+        with open(path, encoding=_encoding(path, where), newline="") as stream:
             separator = _separator(stream.readline())
             stream.seek(0)
             # the engine "python" refuses a quote that is not closed, which "c" lets pass
@@ -147,8 +167,17 @@ def _read_cells(path: str | os.PathLike[str], where: str) -> pd.DataFrame:
         raise DatalistError(f"{where}: is empty; write a header with the columns image and patient") from error
     except (pd.errors.ParserError, csv.Error, UnicodeDecodeError) as error:
         wrong = re.search(r"Expected \d+ fields in line (\d+)", str(error))
-        problem = _wrong_number(int(wrong[1])) if wrong else f"is not a CSV file in UTF-8 ({error})"
+        problem = _wrong_number(int(wrong[1])) if wrong else f"is not a CSV file in UTF-8 ({error}); save it as one"
         raise DatalistError(f"{where}: {problem}") from error
+
+
+def _encoding(path: str | os.PathLike[str], where: str) -> str:
+    """UTF-16 by its mark, else UTF-8: spreadsheets put a mark in front of the first column's name in both."""
+    with open(path, "rb") as stream:
+        start = stream.read(4)
+    if start.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+        raise DatalistError(f"{where}: is a spreadsheet; save it as CSV (UTF-8)")
+    return "utf-16" if start.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
 
 
 def _wrong_number(line: int) -> str:
@@ -173,7 +202,6 @@ def _read_rows(path: str | os.PathLike[str], image_dir: str, class_names: Sequen
             f"column {', '.join(others)}: no cell is 0 or 1, so it is no class; name the classes (--classes, argument "
             "class_names), or remove the column"
         )
-    splits_of_patient: dict[str, list[str]] = {}
     for line, cells in zip(table.index, table.to_dict("records"), strict=True):
         image, found = _parse_image(cells["image"], image_dir, f"line {line}", images)
         label, odd = _parse_label(cells, names, asked_for=class_names is not None)
@@ -183,11 +211,9 @@ def _read_rows(path: str | os.PathLike[str], image_dir: str, class_names: Sequen
         if row.split is not None and row.split not in SPLITS:
             found.append(f"column split: {row.split!r} is none of {', '.join(SPLITS)}")
         problems += [f"line {line}, {problem}" for problem in found + odd]
-        standing = splits_of_patient.setdefault(row.patient, [])
-        if row.split is not None and row.split not in standing:
-            standing.append(row.split)
         rows.append(row)
-    problems += patients_in_two_splits(splits_of_patient) + images.overlaps()
+    problems += patients_in_two_splits((row.patient, row.split) for row in rows if row.split is not None)
+    problems += images.overlaps()
     if problems:
         raise DatalistError(summarise_problems(where, problems))
     if not rows:
@@ -214,11 +240,22 @@ def _class_names(where: str, table: pd.DataFrame, class_names: Sequence[str] | N
         names = sorted({name for cell in table["labels"] for name in _listed(cell, ())})
     else:
         names = own
+    _check_spellings(where, names)
     absent = [name for name in names if name not in own]
     if not names or ("labels" not in table and absent):
         missing = ", ".join(absent) or "one for each class"
         raise DatalistError(f"{where}: no column labels, and no column of 0 and 1 for: {missing}; add one or the other")
     return names
+
+
+def _check_spellings(where: str, names: Sequence[str]) -> None:
+    """Refuse two classes that differ in capitals and blanks alone: one finding, spelt in two ways."""
+    spellings: dict[str, list[str]] = {}
+    for name in names:
+        spellings.setdefault(re.sub(r"[\s_-]+", "", name).casefold(), []).append(name)
+    for same in spellings.values():
+        if len(same) > 1:
+            raise DatalistError(f"{where}: {' and '.join(map(repr, same))} are one class in two spellings; keep one")
 
 
 def _other_columns(classes: pd.DataFrame) -> list[str]:

@@ -1,5 +1,6 @@
 """Tables of labels: what is read, in the many ways that spreadsheets write it, and what is refused, and where."""
 
+import json
 import os
 from pathlib import Path
 
@@ -49,7 +50,8 @@ def test_a_given_split_is_used(tmp_path: Path) -> None:
         ("image,patient,Mass\n1.png,p1,", ["line 2, column Mass: must be 0 or 1; got '', a blank cell"]),
         ("image,patient,Mass\n1.png,p1,-1.0", ["column Mass: must be 0 or 1; got '-1.0', the mark of an uncertain"]),
         ("image,patient,labels\n1.png,p1,Mass;Hernia", ["line 2, column labels: 'Mass;Hernia' holds a semicolon"]),
-        ("image,patient,Mass,\n1.png,p1,1,x", ["column number 4 has no name"]),
+        ("image,patient,Mass,mass\n1.png,p1,1,0", ["'Mass' and 'mass' are one class in two spellings"]),
+        ("image,patient,labels\n1.png,p1,Big Mass|big_mass", ["'Big Mass' and 'big_mass' are one class"]),
         ('image,patient,Mass,note\n1.png,p1,1,"a\nb"\n2.png,p2,yes,c', ["line 4, column Mass"]),
         ('image,patient,Mass\n"1.png"x,p1,1', ["is not a CSV file"]),
         ("image,patient,labels\n1.png,p1,Mass|Mass", ["line 2, column labels: a name stands twice"]),
@@ -142,12 +144,69 @@ def test_ways_to_write_0_and_1(tmp_path: Path, one: str, zero: str) -> None:
     assert labels_of(tmp_path, text.replace("0.0", "0,0").replace("1.0", "1,0")) == EXPECTED
 
 
-def test_numbers_of_patients(tmp_path: Path) -> None:
-    """12 and 12.0 are one patient, whose images may not be in two splits; 007 and 7 are two."""
-    text = "image,patient,split,Mass\n1.png,12,test,1\n2.png,12.0,training,0\n"
-    with pytest.raises(DatalistError, match="patient '12' stands in the splits test and training"):
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("12", "12.0"), ("A1", "a1"), ("a 1", " a  1 "), ("10", "1e1"), ("\uff21\uff11", "a1"), ("12", "12,0")],
+)
+def test_one_patient_in_two_spellings_and_splits_is_found(tmp_path: Path, one: str, other: str) -> None:
+    text = f'image,patient,split,Mass\n1.png,{one},test,1\n2.png,"{other}",training,0\n'
+    with pytest.raises(DatalistError, match="patient '.*' stands in the splits test and training"):
         labels_of(tmp_path, text)
-    assert set(labels_of(tmp_path, text.replace("12.0", "012"))) == {"12", "012"}
+    # in the JSON too, which may come from elsewhere
+    items = [{"image": f"{number}.png", "label": [], "patient": name} for number, name in ((1, one), (2, other))]
+    path = tmp_path / "images" / "d.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"training": items[:1], "test": items[1:]}))
+    with pytest.raises(DatalistError, match="stands in the splits training and test"):
+        load_datalist(path, split="test", class_names=["Mass"])
+
+
+def test_zeros_in_front_are_part_of_a_name(tmp_path: Path) -> None:
+    text = "image,patient,split,Mass\n1.png,12,test,1\n2.png,012,training,0\n"
+    assert set(labels_of(tmp_path, text)) == {"12", "012"}
+
+
+def test_without_splits_of_its_own_spellings_stay_on_one_side(tmp_path: Path) -> None:
+    """007 and 7 too: that costs nothing, and may be one patient."""
+    spellings = [("A{}", "a{}"), ("{}", "{}.0"), ("{}", "00{}")]
+    lines = ["image,patient,Mass"]
+    for number in range(30):
+        for side, form in enumerate(spellings[number % 3]):
+            name = f"{number}_{side}.png"
+            (tmp_path / name).touch()
+            lines.append(f"{name},{form.format(100 + number)},{number % 2}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    datalist = build_datalist(tmp_path / "labels.csv", tmp_path)
+    for items in datalist.values():
+        numbers = [Path(item["image"]).stem.split("_")[0] for item in items]
+        assert {numbers.count(number) for number in numbers} <= {2}
+    assert all(datalist.values())
+
+
+def test_row_numbers_and_nameless_columns_are_left_out_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As pandas writes them with its index, and reads and writes them again."""
+    text = ",Unnamed: 0,image,patient,labels,\n0,1,1.png,p1,Mass,x\n1,2,2.png,p2,Effusion,\n2,3,3.png,p3,,\n"
+    assert labels_of(tmp_path, text) == EXPECTED
+    assert "column number 1, 2, 6 has no name, and is left out" in caplog.text
+
+
+@pytest.mark.parametrize("start", [b"PK\x03\x04", b"\xd0\xcf\x11\xe0"], ids=["xlsx", "xls"])
+def test_a_spreadsheet_is_named_as_one(tmp_path: Path, start: bytes) -> None:
+    (tmp_path / "labels.csv").write_bytes(start + bytes(200))
+    with pytest.raises(DatalistError, match=r"labels\.csv: is a spreadsheet; save it as CSV"):
+        build_datalist(tmp_path / "labels.csv", tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_tables_of_spreadsheets(tmp_path: Path, encoding: str) -> None:
+    """Capitals in the names of the columns, and each way in which a spreadsheet writes text."""
+    text = "Image\tPATIENT\tLabels\n1.png\tp1\tMass\n2.png\tp2\tEffusion\n3.png\tp3\t\n"
+    path = table(tmp_path, "image,patient\n1.png,\n2.png,\n3.png,")
+    path.write_bytes(text.encode(encoding))
+    items = [item for split in build_datalist(path, tmp_path / "images").values() for item in split]
+    assert {item["patient"]: item["label"] for item in items} == EXPECTED
 
 
 @pytest.mark.parametrize(
