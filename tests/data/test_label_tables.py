@@ -150,7 +150,7 @@ def test_ways_to_write_0_and_1(tmp_path: Path, one: str, zero: str) -> None:
 )
 def test_one_patient_in_two_spellings_and_splits_is_found(tmp_path: Path, one: str, other: str) -> None:
     text = f'image,patient,split,Mass\n1.png,{one},test,1\n2.png,"{other}",training,0\n'
-    with pytest.raises(DatalistError, match="patient '.*' stands in the splits test and training"):
+    with pytest.raises(DatalistError, match=r"patient '.*' stands in the splits test and training"):
         labels_of(tmp_path, text)
     # in the JSON too, which may come from elsewhere
     items = [{"image": f"{number}.png", "label": [], "patient": name} for number, name in ((1, one), (2, other))]
