@@ -81,9 +81,7 @@ def test_shared_memory_of_64_mb(trained: Path, tmp_path: Path) -> None:
     assert_whole_or_named(code, output, results, "shared memory")
 
 
-@pytest.mark.parametrize(
-    ("option", "folder"), [("cache_dir", "cache"), ("output_dir", "out"), ("ckpt_dir", "models")]
-)
+@pytest.mark.parametrize(("option", "folder"), [("cache_dir", "cache"), ("output_dir", "out"), ("ckpt_dir", "models")])
 def test_too_small_a_disk_is_refused_at_the_start(tmp_path: Path, option: str, folder: str) -> None:
     bundle, target = copy_bundle(CHEST, tmp_path), tmp_path / folder
     script = f"{small_disk(target, '200k')} && exec {train(max_epochs=2, **{option: target})}"
