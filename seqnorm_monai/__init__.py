@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 from seqnorm_monai.version import __version__
 
 if TYPE_CHECKING:
-    from seqnorm_monai.data import LoadRadiographd, LoadStudyd, find_images, load_image
+    from seqnorm_monai.data import (
+        LoadDynamicStudyd,
+        LoadRadiographd,
+        LoadStudyd,
+        find_dynamic_studies,
+        find_images,
+        load_image,
+    )
     from seqnorm_monai.evaluation import evaluate
     from seqnorm_monai.images import ImageReadError
     from seqnorm_monai.networks import SeqNormViT, create_network
@@ -19,12 +26,14 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "ImageReadError": "images",
+    "LoadDynamicStudyd": "data",
     "LoadRadiographd": "data",
     "LoadStudyd": "data",
     "SeqNormViT": "networks",
     "SequenceParallel": "streaming",
     "create_network": "networks",
     "evaluate": "evaluation",
+    "find_dynamic_studies": "data",
     "find_images": "data",
     "load_image": "data",
     "stream_backward": "streaming",
@@ -32,6 +41,7 @@ _WHERE = {
 }
 __all__ = [
     "ImageReadError",
+    "LoadDynamicStudyd",
     "LoadRadiographd",
     "LoadStudyd",
     "SeqNormViT",
@@ -39,6 +49,7 @@ __all__ = [
     "__version__",
     "create_network",
     "evaluate",
+    "find_dynamic_studies",
     "find_images",
     "load_image",
     "stream_backward",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from seqnorm_monai.data.caching import CachedDataset
     from seqnorm_monai.data.datalists import DatalistError, load_class_names, load_datalist, write_datalist
+    from seqnorm_monai.data.dynamic import LoadDynamicStudyd, find_dynamic_studies
     from seqnorm_monai.data.fault_tolerant import FaultTolerantDataset, FaultTolerantLoader
     from seqnorm_monai.data.items import find_images
     from seqnorm_monai.data.load import LoadRadiograph, LoadRadiographd, LoadStudy, LoadStudyd, load_image
@@ -23,11 +24,13 @@ _WHERE = {
     "DatalistError": "datalists",
     "FaultTolerantDataset": "fault_tolerant",
     "FaultTolerantLoader": "fault_tolerant",
+    "LoadDynamicStudyd": "dynamic",
     "LoadRadiograph": "load",
     "LoadRadiographd": "load",
     "LoadStudy": "load",
     "LoadStudyd": "load",
     "SeededItems": "seeding",
+    "find_dynamic_studies": "dynamic",
     "find_images": "items",
     "init_worker": "workers",
     "load_class_names": "datalists",
@@ -41,11 +44,13 @@ __all__ = [
     "DatalistError",
     "FaultTolerantDataset",
     "FaultTolerantLoader",
+    "LoadDynamicStudyd",
     "LoadRadiograph",
     "LoadRadiographd",
     "LoadStudy",
     "LoadStudyd",
     "SeededItems",
+    "find_dynamic_studies",
     "find_images",
     "init_worker",
     "load_class_names",

@@ -66,6 +66,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         *(*GROUND, "images.inventory", "images.raster"),
         *("images.rules", "images.sources", "images.unpacked"),
     ),
+    "images.dynamic": (
+        *(*GROUND, "images.dicom.volume", "images.inventory", "images.rules"),
+        *("images.sources", "images.unpacked"),
+    ),
     "images.export": (*GROUND, "images.inventory", "images.rows", "atomic_files"),
     "images.terminal_table": (*GROUND, "images.inventory", "images.rows", "atomic_files"),
     "images.__main__": ("images",),

@@ -29,6 +29,7 @@ RULE_KEYWORDS = (
     "ContrastBolusAgent",
     "MagneticFieldStrength",
     "RepetitionTime",
+    "ScanOptions",
 )
 # Specific Character Set says how they are written.
 CHARACTER_SET = "SpecificCharacterSet"

@@ -1,0 +1,122 @@
+"""Dynamic contrast studies as items of a data set, and their phases as channels of a tensor."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+
+from seqnorm_monai.data.fault_tolerant import DOCUMENT, FILES, IMAGE, PATH, SERIES, SET_ASIDE, STUDY, UNREADABLE
+from seqnorm_monai.data.load import LoadStudy
+from seqnorm_monai.data.tensors import to_metatensor
+from seqnorm_monai.images.dynamic import DynamicStudy, DynamicStudyError, FoundStudies, find_studies
+from seqnorm_monai.images.inventory import take_inventory
+from seqnorm_monai.images.records import FileRecord, FileStatus
+from seqnorm_monai.images.rules import parse_rules
+from seqnorm_monai.images.sources import open_sources
+
+# beside the keys of other items: seconds of each phase since pre, the attribute that ordered them, how pre was told
+SECONDS, CLOCK, DECIDED = "seconds", "clock", "decided"
+
+
+def find_dynamic_studies(
+    source: str | os.PathLike[str],
+    rules: Mapping[str, Any] | None = None,
+    *,
+    exclude: Sequence[str] = (),
+    num_workers: int = 0,
+) -> list[dict[str, Any]]:
+    """Every file below `source` (a folder, file, DICOMDIR or ZIP archive), as items for a `FaultTolerantDataset`.
+
+    An item is one study, `{"image": DynamicStudy, "path", "files", "study", "seconds", "clock", "decided"}`, or one
+    file that is part of none, with its reason, as `seqnorm_monai.data.find_images` gives it. `rules` are in the grammar
+    of `seqnorm_monai.images.rules`: a selection named "dynamic" says which series are phases, one named "pre" which of
+    them are before the contrast agent.
+
+    Raises UnreadableFileError when `source` cannot be read, ValueError when it holds no file, SelectionRuleError.
+    """
+    selections = [] if rules is None else parse_rules(rules)
+    sources = open_sources(source, exclude=exclude)
+    inventory = take_inventory(sources, num_workers=num_workers)
+    if not inventory.files:
+        raise ValueError(f"argument source: {source} holds no file" + (" that exclude leaves" if exclude else ""))
+    found = find_studies(inventory, sources, selections)
+    items = [_study_item(study) for study in found.studies]
+    items += [_file_item(record, sources.folder) for record in found.files]
+    return sorted(items, key=lambda item: str(item[PATH]))
+
+
+class LoadDynamicStudyd(MapTransform):
+    """A dynamic study -> `MetaTensor` (channels, x, y, z), float32: phases and subtractions as channels.
+
+    Takes a `DynamicStudy` of `find_dynamic_studies`, or the path of a folder, file, DICOMDIR or ZIP archive that holds
+    one study. Channels are ``pre``, ``post_1``, ``post_2`` and so on, and ``sub_k``: post k minus pre, both rescaled by
+    their modality LUT (PS3.3 section C.11.1) before. Axes and affine are those of `seqnorm_monai.data.LoadStudy`.
+
+    Args:
+        keys: entries of the item.
+        channels: in the order of the tensor.
+        rules: see `find_dynamic_studies`; for paths.
+
+    Raises `seqnorm_monai.images.errors.ImageReadError`: `DynamicStudyError` for a study that was not understood, for a
+    path with several studies, and for a channel that a study lacks. KeyError that names a missing key.
+    """
+
+    backend = LoadStudy.backend
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        channels: Sequence[str],
+        *,
+        rules: Mapping[str, Any] | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        if isinstance(channels, str) or not channels:
+            raise TypeError(f"argument channels must be a list of names such as pre and sub_1; got {channels!r}")
+        self.channels = tuple(channels)
+        self.rules = [] if rules is None else parse_rules(rules)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        result = dict(data)
+        for key in self.key_iterator(result):
+            result[key] = self._load(result[key])
+        return result
+
+    def _load(self, source: str | os.PathLike[str] | DynamicStudy) -> MetaTensor:
+        if isinstance(source, DynamicStudy):
+            return to_metatensor(source.read(self.channels))
+        with open_sources(source) as sources:
+            found = find_studies(take_inventory(sources), sources, self.rules)
+            return to_metatensor(_only(source, found).read(self.channels))
+
+
+def _only(source: str | os.PathLike[str], found: FoundStudies) -> DynamicStudy:
+    if len(found.studies) == 1 and not found.refused:
+        return found.studies[0]
+    if len(found.studies) + len(found.refused) > 1:
+        raise DynamicStudyError(source, "holds several studies, one was asked for", "name the folder of one")
+    if found.refused:
+        raise DynamicStudyError(source, found.refused[0].reason)
+    reasons = [record.reason for record in found.files if record.status == FileStatus.REJECTED]
+    raise DynamicStudyError(source, f"no dynamic study: {reasons[0] if reasons else 'no volume at all'}")
+
+
+def _study_item(study: DynamicStudy) -> dict[str, Any]:
+    row = study.phases[0].entry.row
+    files = tuple(os.path.join(study.folder, name) for name in study.names)
+    told = {SECONDS: list(study.seconds), CLOCK: study.clock, DECIDED: study.decided}
+    uids = {STUDY: row.study_instance_uid, SERIES: row.series_instance_uid}
+    return {IMAGE: study, PATH: study.path, FILES: files, **uids, **told}
+
+
+def _file_item(record: FileRecord, folder: str) -> dict[str, Any]:
+    path = os.path.join(folder, record.path)
+    says = {UNREADABLE: record.reason or "part of no dynamic study", DOCUMENT: record.is_document}
+    uids = {STUDY: record.study, SERIES: record.series}
+    return {IMAGE: path, PATH: path, FILES: (path,), SET_ASIDE: record.status != FileStatus.REJECTED, **says, **uids}
