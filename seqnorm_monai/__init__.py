@@ -12,6 +12,7 @@ from seqnorm_monai.version import __version__
 
 if TYPE_CHECKING:
     from seqnorm_monai.data import (
+        CropBreastd,
         LoadDynamicStudyd,
         LoadRadiographd,
         LoadStudyd,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from seqnorm_monai.streaming import SequenceParallel, stream_backward, stream_forward
 
 _WHERE = {
+    "CropBreastd": "data",
     "ImageReadError": "images",
     "LoadDynamicStudyd": "data",
     "LoadRadiographd": "data",
@@ -40,6 +42,7 @@ _WHERE = {
     "stream_forward": "streaming",
 }
 __all__ = [
+    "CropBreastd",
     "ImageReadError",
     "LoadDynamicStudyd",
     "LoadRadiographd",

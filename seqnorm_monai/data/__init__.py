@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from seqnorm_monai.data.breast import CropBreast, CropBreastd
     from seqnorm_monai.data.caching import CachedDataset
     from seqnorm_monai.data.datalists import DatalistError, load_class_names, load_datalist, write_datalist
     from seqnorm_monai.data.dynamic import LoadDynamicStudyd, find_dynamic_studies
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "CachedDataset": "caching",
+    "CropBreast": "breast",
+    "CropBreastd": "breast",
     "DatalistError": "datalists",
     "FaultTolerantDataset": "fault_tolerant",
     "FaultTolerantLoader": "fault_tolerant",
@@ -41,6 +44,8 @@ _WHERE = {
 }
 __all__ = [
     "CachedDataset",
+    "CropBreast",
+    "CropBreastd",
     "DatalistError",
     "FaultTolerantDataset",
     "FaultTolerantLoader",
