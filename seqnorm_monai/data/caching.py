@@ -24,6 +24,7 @@ from monai.transforms import Compose, RandomizableTrait, Transform, reset_ops_id
 from monai.utils import convert_to_tensor
 from tqdm import tqdm
 
+from seqnorm_monai.data.datalists import SIDE
 from seqnorm_monai.data.image_paths import archive_above
 from seqnorm_monai.data.machine_errors import MachineError, remedy
 from seqnorm_monai.data.seeding import SeededItems
@@ -56,13 +57,15 @@ def item_hash(item: Mapping[str, Any], keys: Sequence[str] = ("image",)) -> byte
 
     Of files, size and time of change count. An entry may name a file, a folder (all files below it count), a DICOMDIR
     (all files of its folder), a member or folder of a ZIP archive (the archive counts) or several of these in a list;
-    it may be a `StoredImage`; of anything else its content counts. Other entries, a label or a patient, change nothing.
+    it may be a `StoredImage`; of anything else its content counts. The item's `side` counts, too: it says which part of
+    the image is meant. Other entries, a label or a patient, change nothing.
     Raises KeyError when the item has none of `keys`.
     """
     named = {key: item[key] for key in keys if key in item}
     if not named:
         raise KeyError(f"argument keys: an item has no entry {' or '.join(keys)}")
-    text = json.dumps([__version__, {key: _describe(value) for key, value in named.items()}])
+    part = [str(item[SIDE])] if SIDE in item else []
+    text = json.dumps([__version__, {key: _describe(value) for key, value in named.items()}, *part])
     return hashlib.sha256(text.encode()).hexdigest()[:32].encode()
 
 

@@ -5,7 +5,8 @@
 A list `class_names` beside the splits, which `seqnorm prepare` writes, names the classes in their order; without it
 they are the labels that occur. An image is a file, the folder of a series or study, a DICOMDIR, a ZIP archive, or a
 member or folder of one (`studies.zip/inner/1.dcm`); its path is relative to the folder of the JSON file. An empty
-`label` means that no class was found. Other keys of the file and of its items are left alone.
+`label` means that no class was found. An item may have a `side`, "left" or "right", for one breast or eye of an image;
+then each side of an image is an item. Other keys of the file and of its items are left alone.
 """
 
 import json
@@ -24,6 +25,7 @@ from seqnorm_monai.data.image_paths import ImagePaths
 from seqnorm_monai.paths import require_path
 
 SPLITS = ("training", "validation", "test")
+SIDE, SIDES = "side", ("left", "right")
 _LISTED_PROBLEMS = 5
 logger = logging.getLogger(__name__)
 
@@ -35,7 +37,7 @@ class DatalistError(ValueError):
 def load_datalist(
     path: str | os.PathLike[str], *, split: str, class_names: Sequence[str], ranked: bool = False
 ) -> list[dict[str, Any]]:
-    """The items of one split: `image` an absolute path, `label` float32 (classes,) of 0 and 1, `patient` a string.
+    """The items of one split: `image` an absolute path, `label` float32 (classes,) of 0 and 1, `patient`, maybe `side`.
 
     The whole file is checked, whatever the split, so that a leak between splits stops every use of the file. `ranked`
     says that the split will be judged by AUROC, which needs a class with positive and negative images: one that has
@@ -63,6 +65,7 @@ def load_datalist(
             "image": _absolute(item, folder),
             "label": np.array([name in item["label"] for name in names], dtype=np.float32),
             "patient": item["patient"],
+            **({SIDE: item[SIDE]} if SIDE in item else {}),
         }
         for item in splits[split]
     ]
@@ -212,7 +215,7 @@ def _problems(splits: Mapping[str, list[Any]], folder: str, names: Sequence[str]
             where = f"{split}[{position}]"
             found = _item_problem(item, names)
             if found is None:
-                found = _image_problem(where, _absolute(item, folder), images)
+                found = _image_problem(where, _absolute(item, folder), images, item.get(SIDE, ""))
                 standing.append((item["patient"], split))
             if found is not None:
                 wrong.append(f"{where}: {found}")
@@ -229,6 +232,8 @@ def _item_problem(item: object, names: Sequence[str]) -> str | None:
     for key in ("image", "patient"):
         if not isinstance(item[key], str) or not item[key].strip():
             return f"{key} must be a non-empty string; got {item[key]!r}"
+    if SIDE in item and item[SIDE] not in SIDES:
+        return f"side must be left or right; got {item[SIDE]!r}"
     labels = item["label"]
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         return f"label must be a list of class names, empty for no finding; got {labels!r}"
@@ -240,8 +245,8 @@ def _item_problem(item: object, names: Sequence[str]) -> str | None:
     return None
 
 
-def _image_problem(where: str, image: str, images: ImagePaths) -> str | None:
-    found = images.problem(where, image)
+def _image_problem(where: str, image: str, images: ImagePaths, side: str) -> str | None:
+    found = images.problem(where, image, side)
     if found is not None and found.endswith("does not exist"):
         found += "; paths are relative to the folder of the datalist"
     return None if found is None else f"image {found}"

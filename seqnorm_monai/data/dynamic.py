@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
+from seqnorm_monai.data.caching import item_hash
 from seqnorm_monai.data.fault_tolerant import DOCUMENT, FILES, IMAGE, PATH, SERIES, SET_ASIDE, STUDY, UNREADABLE
 from seqnorm_monai.data.load import LoadStudy
 from seqnorm_monai.data.tensors import to_metatensor
@@ -60,7 +63,11 @@ class LoadDynamicStudyd(MapTransform):
     Args:
         keys: entries of the item.
         channels: in the order of the tensor.
+        percentiles: of pre; they become 0 and 1, in all phases by the same two numbers, so that enhancement survives. A
+            subtraction is divided by their distance alone. None leaves the values as they are.
         rules: see `find_dynamic_studies`; for paths.
+
+    The last study is kept, so that the items of both breasts, one after the other, cost one decoding.
 
     Raises `seqnorm_monai.images.errors.ImageReadError`: `DynamicStudyError` for a study that was not understood, for a
     path with several studies, and for a channel that a study lacks. KeyError that names a missing key.
@@ -73,10 +80,15 @@ class LoadDynamicStudyd(MapTransform):
         keys: KeysCollection,
         channels: Sequence[str],
         *,
+        percentiles: Sequence[float] | None = None,
         rules: Mapping[str, Any] | None = None,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
+        if percentiles is not None and not (len(percentiles) == 2 and 0 <= percentiles[0] < percentiles[1] <= 100):
+            raise ValueError(f"argument percentiles must be two rising numbers of 0 to 100; got {percentiles!r}")
+        self.percentiles = None if percentiles is None else tuple(map(float, percentiles))
+        self._last: tuple[bytes, MetaTensor] | None = None
         if isinstance(channels, str) or not channels:
             raise TypeError(f"argument channels must be a list of names such as pre and sub_1; got {channels!r}")
         self.channels = tuple(channels)
@@ -88,12 +100,35 @@ class LoadDynamicStudyd(MapTransform):
             result[key] = self._load(result[key])
         return result
 
+    def __getstate__(self) -> dict[str, Any]:
+        # another process, and a hash of these settings, do without the last study
+        return {**self.__dict__, "_last": None}
+
     def _load(self, source: str | os.PathLike[str] | DynamicStudy) -> MetaTensor:
+        key = item_hash({IMAGE: source})
+        if self._last is None or self._last[0] != key:
+            self._last = None
+            self._last = key, self._decoded(source)
+        # a transform behind this one may work in place
+        return self._last[1].clone()
+
+    def _decoded(self, source: str | os.PathLike[str] | DynamicStudy) -> MetaTensor:
         if isinstance(source, DynamicStudy):
-            return to_metatensor(source.read(self.channels))
+            return self._tensor(source)
         with open_sources(source) as sources:
             found = find_studies(take_inventory(sources), sources, self.rules)
-            return to_metatensor(_only(source, found).read(self.channels))
+            return self._tensor(_only(source, found))
+
+    def _tensor(self, study: DynamicStudy) -> MetaTensor:
+        if self.percentiles is None:
+            return to_metatensor(study.read(self.channels))
+        image = study.read([*self.channels, "pre"])
+        low, high = np.percentile(image.pixels[-1], self.percentiles)
+        scaled = image.pixels[:-1]
+        for channel, pixels in zip(self.channels, scaled, strict=True):
+            pixels -= 0 if channel.startswith("sub_") else np.float32(low)
+            pixels /= np.float32(max(high - low, np.finfo(np.float32).tiny))
+        return to_metatensor(replace(image, pixels=scaled))
 
 
 def _only(source: str | os.PathLike[str], found: FoundStudies) -> DynamicStudy:

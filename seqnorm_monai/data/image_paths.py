@@ -17,12 +17,15 @@ class ImagePaths:
     """
 
     def __init__(self) -> None:
-        self._places: dict[Hashable, str] = {}
+        self._parts: dict[Hashable, dict[str, str]] = {}
         self._named: dict[str, str] = {}
         self._members: dict[str, frozenset[str]] = {}
 
-    def problem(self, where: str, path: str) -> str | None:
-        """What is wrong with the image at the absolute `path`, beginning with the path; None if nothing is."""
+    def problem(self, where: str, path: str, part: str = "") -> str | None:
+        """What is wrong with the image at the absolute `path`, beginning with the path; None if nothing is.
+
+        `part`: what of the image is meant, as the side of a patient; each part of an image may be named once.
+        """
         try:
             identity = self._identity(path)
         except (OSError, ValueError) as error:
@@ -30,7 +33,10 @@ class ImagePaths:
             return f"{path} does not exist"
         if identity is None:
             return f"{path} is neither a file nor a folder"
-        earlier = self._places.setdefault(identity, where)
+        others = self._parts.setdefault(identity, {})
+        # the whole image and a part of it are no two images
+        earlier = next((other for name, other in others.items() if part == name or not (part and name)), where)
+        others.setdefault(part, where)
         if earlier != where:
             return f"{path} stands already in {earlier}; name each image once"
         self._named[path] = where

@@ -284,3 +284,43 @@ def test_classes_are_written_in_their_order(tmp_path: Path) -> None:
     assert load_class_names(tmp_path / "d.json") == ["b", "a"]
     with pytest.raises(DatalistError, match="class_names holds a twice"):
         write_datalist(datalist, tmp_path / "d.json", ["a", "a"])
+
+
+def sided(folder: Path, *items: tuple[str, str, str | None]) -> Path:
+    """A datalist of image, split and side."""
+    content: dict[str, Any] = {split: [] for split in SPLITS}
+    for image, split, side in items:
+        (folder / image).touch()
+        item = {"image": image, "label": ["Mass"], "patient": f"p{image}"}
+        content[split].append(item if side is None else {**item, "side": side})
+    (folder / "d.json").write_text(json.dumps(content))
+    return folder / "d.json"
+
+
+def test_each_side_of_an_image_is_an_item(tmp_path: Path) -> None:
+    path = sided(tmp_path, ("a", "training", "left"), ("a", "training", "right"), ("b", "test", None))
+    items = load_datalist(path, split="training", class_names=["Mass"])
+    assert [(Path(item["image"]).name, item["side"]) for item in items] == [("a", "left"), ("a", "right")]
+    assert "side" not in load_datalist(path, split="test", class_names=["Mass"])[0]
+
+
+@pytest.mark.parametrize(
+    ("sides", "says"),
+    [
+        (("left", "left"), "stands already in training"),
+        (("left", None), "stands already in training"),
+        ((None, "left"), "stands already in training"),
+        (("left", "both"), "side must be left or right; got 'both'"),
+        (("left", "L"), "side must be left or right; got 'L'"),
+    ],
+)
+def test_a_side_stands_once(tmp_path: Path, sides: tuple[str | None, str | None], says: str) -> None:
+    path = sided(tmp_path, *[("a", "training", side) for side in sides])
+    with pytest.raises(DatalistError, match=says):
+        load_datalist(path, split="training", class_names=["Mass"])
+
+
+def test_the_sides_of_a_patient_stay_in_one_split(tmp_path: Path) -> None:
+    path = sided(tmp_path, ("a", "training", "left"), ("a", "test", "right"))
+    with pytest.raises(DatalistError, match="patient 'pa' stands in the splits training and test"):
+        load_datalist(path, split="training", class_names=["Mass"])

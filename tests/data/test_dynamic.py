@@ -5,14 +5,17 @@ from __future__ import annotations
 import pickle
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
+from monai.transforms import Transform
 
 import seqnorm_monai
 from seqnorm_monai.data import CachedDataset, FaultTolerantDataset, LoadDynamicStudyd, find_dynamic_studies
+from seqnorm_monai.images.dynamic import DynamicStudy
 from seqnorm_monai.images.errors import ImageReadError
 from tests.makers.dynamic_files import FORMS, SECONDS, a_series_each, nifti_files
 
@@ -65,6 +68,26 @@ def test_cached_on_disk(tmp_path: Path) -> None:
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
+class Half(Transform):
+    """Two columns of the item's side."""
+
+    def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
+        image = item["image"]
+        return {**item, "image": image[:, :2] if item["side"] == "left" else image[:, -2:]}
+
+
+def test_each_breast_has_a_cache_file_of_its_own(tmp_path: Path) -> None:
+    a_series_each(tmp_path / "study")
+    items = [{"image": str(tmp_path / "study"), "side": side} for side in ("left", "right")]
+    steps = [LoadDynamicStudyd("image", CHANNELS), Half()]
+    plain = [CachedDataset(items, steps, cache_rate=0.0)[place]["image"] for place in range(2)]
+    assert not torch.equal(plain[0], plain[1])
+    for _ in range(2):
+        kept = CachedDataset(items, steps, cache_rate=0.0, cache_dir=tmp_path / "cache")
+        assert all(torch.equal(kept[place]["image"], plain[place]) for place in range(2))
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
 def test_a_study_that_lacks_a_channel_is_a_rejection(tmp_path: Path) -> None:
     nifti_files(tmp_path / "a", ["pre", "post_1"])
     nifti_files(tmp_path / "b", ["pre", "post_1", "post_2"])
@@ -89,7 +112,38 @@ def test_a_path_that_is_not_one_study_is_refused(tmp_path: Path, names: list[lis
         LoadDynamicStudyd("image", CHANNELS)({"image": tmp_path})
 
 
+def test_all_phases_are_scaled_by_two_numbers_of_pre(tmp_path: Path) -> None:
+    a_series_each(tmp_path)
+    plain = LoadDynamicStudyd("image", CHANNELS)({"image": tmp_path})["image"].numpy()
+    low, high = np.percentile(plain[0], (10, 90))
+    for channels in (CHANNELS, ["sub_1"], ["sub_1", "post_1"]):
+        scaled = LoadDynamicStudyd("image", channels, percentiles=(10, 90))({"image": tmp_path})["image"].numpy()
+        truth = {"pre": (plain[0] - low), "post_1": plain[1] - low, "sub_1": plain[2]}
+        np.testing.assert_allclose(
+            scaled, np.stack([truth[name] for name in channels]) / (high - low), rtol=1e-5, atol=1e-6
+        )
+
+
+def test_both_breasts_of_a_study_cost_one_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    a_series_each(tmp_path / "a")
+    nifti_files(tmp_path / "b", ["pre", "post_1"])
+    decoded = []
+    read = DynamicStudy.read
+    monkeypatch.setattr(DynamicStudy, "read", lambda study, names: decoded.append(study.path) or read(study, names))
+    load = LoadDynamicStudyd("image", CHANNELS)
+    left, right = (load({"image": tmp_path / "a", "side": side})["image"] for side in ("left", "right"))
+    assert len(decoded) == 1
+    left += 1
+    assert torch.equal(left - 1, right), "what one item does to its tensor changes no other"
+    load({"image": tmp_path / "b"})
+    load({"image": tmp_path / "a"})
+    assert len(decoded) == 3
+    assert pickle.loads(pickle.dumps(load))._last is None
+
+
 def test_arguments_are_checked() -> None:
+    with pytest.raises(ValueError, match="argument percentiles must be two rising numbers"):
+        LoadDynamicStudyd("image", CHANNELS, percentiles=(99, 1))
     with pytest.raises(TypeError, match="argument channels must be a list of names"):
         LoadDynamicStudyd("image", "pre")
     with pytest.raises(KeyError, match="image"):

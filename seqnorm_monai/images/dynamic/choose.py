@@ -32,15 +32,15 @@ class Choice:
 def choose_phases(candidates: Sequence[Candidate], rules: Sequence[Selection] = ()) -> Choice:
     """The dynamic series among the volumes of a study, and the roles of its phases.
 
-    Volumes on one grid and of one protocol are a series of phases, whatever series they were stored as. If there are
-    several, rules choose (a selection named "dynamic"); else the only one in which a contrast agent comes up; else the
-    only one of three phases or more. Of its phases, pre is what the selection "pre" names; else the last one before the
-    contrast agent comes up; else the first in time.
+    Volumes on one grid and of one protocol are a series of phases, whatever series they were stored as; volumes that a
+    selection named "dynamic" names need no common protocol. If there are several, the one counts in which a contrast
+    agent comes up; else the only one of three phases or more. Of its phases, pre is what the selection "pre" names;
+    else the last one before the contrast agent comes up; else the first in time.
 
     Raises UnclearStudyError where that does not decide.
     """
     chosen = _chosen_group(candidates, rules)
-    ordered = in_time(chosen)
+    ordered = in_time(chosen) or _by_rule(chosen, rules)
     if ordered is None:
         raise UnclearStudyError(f"no time tells its phases apart: {_listed(chosen)}")
     phases, seconds, clock = ordered
@@ -54,16 +54,24 @@ def choose_phases(candidates: Sequence[Candidate], rules: Sequence[Selection] = 
     for place, one in enumerate(phases[pre:]):
         moment = None if seconds is None else seconds[pre + place] - seconds[pre]
         found.append(DynamicPhase(one.entry, f"post_{place}" if place else "pre", moment))
-    return Choice(tuple(found), clock, decided, {key: aside[key] for key in aside})
+    return Choice(tuple(found), clock, decided, aside)
+
+
+def _by_rule(phases: Sequence[Candidate], rules: Sequence[Selection]) -> tuple[list[Candidate], None, str] | None:
+    """Two phases without times, of which the selection "pre" names one."""
+    named = [one for one in phases if any(rule.name == PRE and _fits(rule, one) for rule in rules)]
+    others = [one for one in phases if one not in named]
+    return ([*named, *others], None, f"the selection {PRE!r}") if len(named) == len(others) == 1 else None
 
 
 def _chosen_group(candidates: Sequence[Candidate], rules: Sequence[Selection]) -> list[Candidate]:
     by_rule = [one for one in candidates if any(_fits(rule, one) for rule in rules if rule.name in (DYNAMIC, PRE))]
-    if any(rule.name == DYNAMIC for rule in rules):
+    is_named = any(rule.name == DYNAMIC for rule in rules)
+    if is_named:
         if not by_rule:
             raise UnclearStudyError(f"no volume fits the selection {DYNAMIC!r}: {_listed(candidates)}")
         candidates = by_rule
-    groups = _groups(candidates)
+    groups = _groups(candidates, by_protocol=not is_named)
     several = [group for group in groups if len(group) > 1]
     if not several:
         raise UnclearStudyError(f"no two volumes are phases of one series: {_listed(candidates)}")
@@ -76,11 +84,11 @@ def _chosen_group(candidates: Sequence[Candidate], rules: Sequence[Selection]) -
     raise UnclearStudyError(f"{len(several)} series of phases, and nothing tells which is the dynamic one: {texts}")
 
 
-def _groups(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
+def _groups(candidates: Sequence[Candidate], *, by_protocol: bool) -> list[list[Candidate]]:
     groups: list[list[Candidate]] = []
     for one in candidates:
-        home = (g for g in groups if not one.grid.difference(g[0].grid) and one.protocol.is_same(g[0].protocol))
-        group = next(home, None)
+        on_grid = (group for group in groups if not one.grid.difference(group[0].grid))
+        group = next((g for g in on_grid if not by_protocol or one.protocol.is_same(g[0].protocol)), None)
         if group is None:
             groups.append([one])
         else:

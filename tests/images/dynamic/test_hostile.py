@@ -12,8 +12,10 @@ import nibabel
 import numpy as np
 import pytest
 
+from seqnorm_monai.data import load_image
 from seqnorm_monai.images.records import FileStatus
 from tests.images.dynamic.test_forms import find
+from tests.makers.bundles import SHARED
 from tests.makers.dynamic_files import (
     GRID,
     SECONDS,
@@ -315,3 +317,36 @@ def test_several_ways_of_storage_may_mix(tmp_path: Path) -> None:
     nifti_files(tmp_path / "b", ["pre", "post_1"])
     found = find(tmp_path)
     assert sorted(len(study.phases) for study in found.studies) == [2, 4]
+
+
+def test_two_series_that_share_nothing_but_the_grid_need_rules(tmp_path: Path) -> None:
+    """As a pair that was registered by a program: other echo times, and no times of one of them."""
+    before = phase(0, EchoTime="11")
+    del before["AcquisitionTime"]
+    write_phase(tmp_path, 0, before)
+    write_phase(tmp_path, 1, phase(1))
+    assert "no two volumes are phases of one series" in find(tmp_path).refused[0].reason
+    rules = [
+        {"name": "dynamic", "conditions": {"RepetitionTime": [4, 5]}},
+        {"name": "pre", "conditions": {"SeriesNumber": 3}},
+    ]
+    (study,) = find(tmp_path, {"selections": rules}).studies
+    assert [one.role for one in study.phases] == ["pre", "post_1"]
+    assert study.clock == study.decided == "the selection 'pre'"
+    assert study.seconds == (None, None)
+
+
+@pytest.mark.skipif(not (SHARED / "data/mri_dicom_pgbm").is_dir(), reason="the real pair is not at hand")
+def test_a_real_pair_of_series(tmp_path: Path) -> None:
+    """The subtraction to the pixel, against the two series read one by one."""
+    folder = SHARED / "data/mri_dicom_pgbm/Study1"
+    rules = [
+        {"name": "dynamic", "conditions": {"Modality": "MR"}},
+        {"name": "pre", "conditions": {"SeriesDescription": "pre"}},
+    ]
+    (study,) = find(folder, {"selections": rules}).studies
+    image = study.read(["pre", "post_1", "sub_1"])
+    series = {path.name: load_image(path).numpy()[0] for path in folder.iterdir()}
+    before = next(pixels for name, pixels in series.items() if "pre" in name)
+    after = next(pixels for name, pixels in series.items() if "post" in name)
+    np.testing.assert_array_equal(image.pixels, np.stack([before, after, after - before]))
