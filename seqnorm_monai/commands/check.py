@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seqnorm_monai.atomic_files import replacing
-from seqnorm_monai.preflight import check_bundle
 from seqnorm_monai.refusals import refusal
 
 _DESCRIPTION = """\
@@ -27,6 +26,9 @@ def main(arguments: Sequence[str]) -> int:
     """Print the report; the exit code."""
     parser = _parser()
     known, others = parser.parse_known_args(arguments)
+    # not before: the help needs neither torch nor MONAI
+    from seqnorm_monai.preflight import check_bundle
+
     options = {**_options(parser, others), "bundle_root": str(known.bundle)}
     for name in ("datalist", "dataset_dir"):
         if (value := getattr(known, name)) is not None:

@@ -8,9 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from seqnorm_monai.data.datalists import DatalistError, write_datalist
-from seqnorm_monai.data.label_tables import build_datalist
-
 _DESCRIPTION = """\
 Write MONAI's JSON datalist of a folder of images from a table (CSV) of their labels, every patient in one split. The
 columns of the table: image (path below the folder), patient (a pseudonym), and either labels (names joined by "|",
@@ -20,6 +17,10 @@ columns of the table: image (path below the folder), patient (a pseudonym), and 
 def main(arguments: Sequence[str]) -> int:
     """Write the datalist; the exit code."""
     options = _parser().parse_args(arguments)
+    # not before: the help needs no pandas
+    from seqnorm_monai.data.datalists import DatalistError, write_datalist
+    from seqnorm_monai.data.label_tables import build_datalist
+
     try:
         datalist = build_datalist(
             options.labels,

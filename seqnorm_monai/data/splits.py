@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold
 
 from seqnorm_monai.data.datalists import SPLITS, DatalistError
 
@@ -59,6 +58,9 @@ def _by_folds(
     stratum = np.where(sizes[stratum] < folds, sizes.argmax(), stratum)
     part_of_fold = np.repeat(np.arange(len(fractions)), [round(f * folds) for f in fractions])
     parts = np.empty(len(patients), dtype=np.intp)
+    # imported where it is used: it takes half a second, and a table may have splits of its own
+    from sklearn.model_selection import StratifiedGroupKFold
+
     divider = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
     for fold, (_, inside) in enumerate(divider.split(stratum[:, None], stratum, patients)):
         parts[inside] = part_of_fold[fold]
@@ -67,6 +69,8 @@ def _by_folds(
 
 def _by_draws(patients: NDArray[np.intp], fractions: Sequence[float], seed: int) -> NDArray[np.intp]:
     """Part 0, 1 or 2 of each row by drawing patients, first those of the test, then those of the validation."""
+    from sklearn.model_selection import GroupShuffleSplit
+
     parts = np.zeros(len(patients), dtype=np.intp)
     for part in (2, 1):
         if fractions[part] == 0:

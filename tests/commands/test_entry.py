@@ -50,7 +50,9 @@ def test_module_and_console_command_are_the_same(tmp_path: Path) -> None:
     assert "512 x 512" in one
 
 
-@pytest.mark.parametrize("command", [["list", "SAMPLE"], ["prepare", "csv", "--help"], ["--help"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "command", [["list", "SAMPLE"], ["prepare", "csv", "--help"], ["check", "--help"], ["--help"]], ids=" ".join
+)
 def test_starts_without_torch(command: list[str]) -> None:
     sample = str(CHEST / "sample_data" / "images" / "00000573_008.dcm")
     given = [sample if one == "SAMPLE" else one for one in command]
