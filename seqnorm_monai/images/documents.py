@@ -34,8 +34,8 @@ _FORMATS = (
     (8, b"WEBP", "a WebP file"),
     (4, b"jP  \r\n", "a JPEG 2000 file outside DICOM"),
     (4, b"ftyp", "a HEIF, AVIF or MP4 file"),
-    (0, b"NRRD", "an NRRD file"),
-    (0, b"ObjectType", "a MetaImage file"),
+    (0, b"NRRD", "an NRRD file under another name"),
+    (0, b"ObjectType", "a MetaImage file under another name"),
     (0, b"\x93NUMPY", "an array of numpy"),
     (0, b"\x89HDF", "an HDF5 file"),
 )

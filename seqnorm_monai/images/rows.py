@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from seqnorm_monai.images.dicom.volume import Volume
 from seqnorm_monai.images.image_array import LPS_TO_RAS
+from seqnorm_monai.images.itk_volume import ItkVolume
 from seqnorm_monai.images.nifti import NiftiVolume
 from seqnorm_monai.images.raster import RasterImage
 from seqnorm_monai.images.records import FileStatus
@@ -32,9 +33,9 @@ class SeriesRow:
     """One phase of one series, or the refused files of one series.
 
     Studies are numbered through the folder, series through their study, stacks (slices of one size, spacing and
-    orientation) through their series and phases through their stack, from 1; NIfTI files are the series of one more
-    study, and PNG, JPEG and TIFF files those of another, under their file's `name`. `status` is USED or REJECTED:
-    without a readable image, `reasons` say why, and `stack` and `phase` are 0.
+    orientation) through their series and phases through their stack, from 1. Files of other formats than DICOM are
+    the series of one more study each (NIfTI; MetaImage and NRRD; PNG, JPEG and TIFF), under their file's `name`.
+    `status` is USED or REJECTED: without a readable image, `reasons` say why, and `stack` and `phase` are 0.
 
     `shape` and `spacing` (mm) along the spatial axes x, y[, z], of `channels`; `kind` as a `Volume` has it. `affine`:
     voxels to mm in RAS, None for an image without a place in the patient. `nifti` is the file that it was written to.
@@ -140,6 +141,28 @@ def nifti_row(volume: NiftiVolume, study: int, series: int, names: tuple[str, ..
         spacing=volume.spacing[:axes],
         affine=_rows_of(volume.affine) if volume.orientation_source != "pixdim" else None,
         warnings=volume.warnings,
+        name=names[0],
+    )
+
+
+def itk_row(volume: ItkVolume, study: int, series: int, names: tuple[str, ...]) -> SeriesRow:
+    """The row of a MetaImage or NRRD volume; `names` are those of its files."""
+    axes = 2 if volume.kind == "image" else 3
+    return SeriesRow(
+        study=study,
+        series=series,
+        status=FileStatus.USED,
+        format=volume.format,
+        files=len(names),
+        stack=1,
+        stacks=1,
+        phase=1,
+        phases=1,
+        kind=volume.kind,
+        shape=volume.shape[:axes],
+        channels=volume.channels,
+        spacing=volume.spacing[:axes],
+        affine=volume.affine if volume.has_geometry else None,
         name=names[0],
     )
 

@@ -156,7 +156,7 @@ def check_radiograph(image: StudyImage) -> None:
 
 def _other_than_radiograph(entries: Sequence[ImageEntry], files: int) -> str:
     row = entries[0].row
-    if row.format == "NIfTI":
+    if row.format in ("NIfTI", "MetaImage", "NRRD"):
         return f"a {row.format} file, no radiograph"
     if len(entries) != 1 or files != 1:
         return f"an image of {len(entries)} volumes in {files} files, no radiograph"

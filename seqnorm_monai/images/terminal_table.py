@@ -78,7 +78,8 @@ def _study(rows: Sequence[SeriesRow], texts: Mapping[object, tuple[str, ...]]) -
     """A heading with the UID, and the rows below it, without the columns that say nothing."""
     first = rows[0]
     name = printable(first.study_instance_uid) or "without StudyInstanceUID"
-    kind = {"DICOM": name, "NIfTI": "NIfTI files"}.get(first.format, "PNG, JPEG and TIFF files")
+    kinds = {"DICOM": name, "NIfTI": "NIfTI files", **dict.fromkeys(("MetaImage", "NRRD"), "MetaImage and NRRD files")}
+    kind = kinds.get(first.format, "PNG, JPEG and TIFF files")
     heading = f"study {first.study}: {kind}"
     cells = [_cells(row, texts.get(row.key, _NO_TEXTS)) for row in rows]
     kept = [i for i, column in enumerate(zip(*cells)) if set(column) != {_NONE}]

@@ -64,7 +64,7 @@ def test_what_may_have_been_an_image_stays_a_rejection(tmp_path: Path, name: str
         (b"BM\x36\x00", "a BMP file"),
         (b"RIFF\x10\0\0\0WEBPVP8 ", "a WebP file"),
         (b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000 file outside DICOM"),
-        (b"NRRD0004\n", "an NRRD file"),
+        (b"NRRD0004\n", "an NRRD file under another name"),
         (b"\x93NUMPY\x01", "an array of numpy"),
         (b"\x89PNG\r\n", ""),
         (b"", ""),

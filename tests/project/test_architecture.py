@@ -54,12 +54,18 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "images.nifti": GROUND,
     "images.raster": GROUND,
     "images.documents": ("images.machine_errors",),
+    "images.itk_volume": GROUND,
     "images.slides": ("optional",),
     "images.archives": (*GROUND, "images.dicom.errors"),
     "images.sources": (*GROUND, "images.archives", "images.dicom", "images.folders", "images.unpacked", "paths"),
-    "images.rows": (*GROUND, "images.dicom", "images.nifti", "images.raster"),
+    "images.rows": (*GROUND, "images.dicom", "images.itk_volume", "images.nifti", "images.raster"),
+    "images.entries": (*GROUND, "images.rows"),
+    "images.lone_files": (
+        *(*GROUND, "images.documents", "images.entries", "images.itk_volume", "images.nifti", "images.raster"),
+        *("images.rows", "images.sources"),
+    ),
     "images.inventory": (
-        *(*GROUND, "images.dicom", "images.documents", "images.nifti", "images.raster"),
+        *(*GROUND, "images.dicom", "images.entries", "images.lone_files"),
         *("images.rows", "images.rules", "images.sources"),
     ),
     "images.study_image": (
@@ -215,7 +221,7 @@ def test_optional_packages_are_imported_in_one_place(path: Path) -> None:
             names = {node.module.partition(".")[0]}
         else:
             continue
-        assert not names & {"tifffile", "imagecodecs", "matplotlib", "itk", "onnx", "onnxscript", "jsonschema"}
+        assert not names & {"tifffile", "imagecodecs", "matplotlib", "onnx", "onnxscript", "jsonschema"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))

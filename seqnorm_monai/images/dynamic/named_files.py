@@ -1,4 +1,4 @@
-"""Dynamic studies in NIfTI, where the names of the files say which phase each is.
+"""Dynamic studies in NIfTI, MetaImage or NRRD, where the names of the files say which phase each is.
 
 Known are ``Pre, Post_1, Post_2 ...`` (ODELIA) and ``pre, post_1 ...`` in a folder for each study, ``ID_0000, ID_0001``
 and so on (MAMA-MIA) beside each other, and one file of four dimensions for each study.
@@ -20,7 +20,7 @@ from seqnorm_monai.images.sources import Sources
 
 _WORDS = re.compile(r"(?:(.+)[_-])?(pre|post[_-]?(\d+))", re.IGNORECASE)
 _NUMBERED = re.compile(r"(.+)_(\d{4})")
-_SUFFIXES = re.compile(r"\.(nii|nii\.gz|hdr|hdr\.gz)$", re.IGNORECASE)
+_SUFFIXES = re.compile(r"\.(nii|nii\.gz|hdr|hdr\.gz|mha|mhd|nrrd|nhdr)$", re.IGNORECASE)
 _BY_NAME, _BY_INDEX = "the names of the files", "the fourth dimension"
 
 
@@ -34,7 +34,7 @@ class NamedStudies:
 
 
 def named_studies(entries: Iterable[ImageEntry], sources: Sources) -> NamedStudies:
-    """Group NIfTI volumes by their names; a file that fits no pattern is set aside."""
+    """Group volumes without DICOM by their names; a file that fits no pattern is set aside."""
     found = NamedStudies()
     groups: dict[tuple[str, str], list[tuple[int, ImageEntry]]] = {}
     for entry in entries:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -68,3 +69,17 @@ def test_a_channel_that_the_study_lacks_is_named(tmp_path: Path, channel: str, r
         study.read(["pre", channel])
     with pytest.raises(ValueError, match="'late' is none of pre, post_1, sub_1"):
         study.read(["late"])
+
+
+def test_phases_in_nrrd(tmp_path: Path) -> None:
+    """MetaImage and NRRD are told by their names, as NIfTI is."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import itk
+
+        for name, pixels in zip(("pre", "post_1"), values(), strict=False):
+            itk.imwrite(
+                itk.image_from_array(pixels.transpose(2, 1, 0).astype(np.float32)), str(tmp_path / f"{name}.nrrd")
+            )
+    (study,) = find(tmp_path).studies
+    np.testing.assert_array_equal(study.read(["sub_1"]).pixels[0], values()[1] - values()[0])

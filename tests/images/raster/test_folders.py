@@ -45,7 +45,7 @@ def test_each_file_is_accounted_for(folder: Path) -> None:
         **dict.fromkeys(("a.png", "b.jpeg", "c.TIFF", "d.dcm", "torn.png"), ""),
         "labels.csv": "a table, no image",
         "notes": "not a DICOM file: text",
-        "e.gif": "a GIF file; read are DICOM, NIfTI, PNG, JPEG and TIFF",
+        "e.gif": "a GIF file; read are DICOM, NIfTI, MetaImage, NRRD, PNG, JPEG and TIFF",
     }
     assert [name for name, item in items.items() if item.get("document")] == ["labels.csv"]
     assert [name for name, item in items.items() if item.get("set_aside")] == ["labels.csv"]
