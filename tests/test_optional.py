@@ -96,6 +96,12 @@ def test_every_call_names_an_extra_that_has_the_package() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "require":
                 calls.append([argument.value for argument in node.args])
-    assert {module.partition(".")[0] for module, _ in calls} == {"tifffile", "matplotlib", "itk", "imagecodecs"}
+    assert {module.partition(".")[0] for module, _ in calls} == {
+        "tifffile",
+        "matplotlib",
+        "itk",
+        "imagecodecs",
+        "openpyxl",
+    }
     for module, extra in calls:
         assert module.partition(".")[0] in extras()[extra], (module, extra)
