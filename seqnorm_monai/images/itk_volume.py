@@ -6,6 +6,7 @@ import bz2
 import gzip
 import os
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -82,11 +83,11 @@ def voxel_file_of(path: str | os.PathLike[str]) -> str | None:
 
 def read_itk_volume(path: Path) -> ItkVolume:
     """The header of a file. Raises ItkReadError for what is no grey or RGB(A) volume of two or three dimensions."""
-    # imported here: it takes a second
-    import itk
-
     kind = itk_format(path)
     with _refusing(path, kind):
+        # imported here: it takes a second
+        import itk
+
         io = itk.ImageIOFactory.CreateImageIO(os.fspath(path), itk.CommonEnums.IOFileMode_ReadMode)
         if io is None:
             raise ItkReadError(path, f"a {kind} file whose header is damaged")
@@ -102,10 +103,10 @@ def read_itk_array(volumes: Sequence[ItkVolume], options: ReadOptions = MODALITY
 
     Raises ItkReadError for what is cut off or damaged.
     """
-    import itk
-
     (volume,) = volumes
     with _refusing(volume.path, volume.format):
+        import itk
+
         _check_packed(volume)
         kind = itk.F if volume.channels == 1 else itk.Vector[itk.F, volume.channels]
         voxels = itk.array_from_image(itk.imread(os.fspath(volume.path), kind))
@@ -169,7 +170,12 @@ def _volume(path: Path, kind: str, io: Any) -> ItkVolume:  # noqa: ANN401
 def _refusing(path: Path, kind: str) -> Iterator[None]:
     """What ITK raises becomes an ItkReadError; its texts may quote the header, and are left out."""
     try:
-        yield
+        with warnings.catch_warnings():
+            # its types warn when they are made, and an exception at that point would end the process
+            warnings.simplefilter("ignore")
+            yield
+    except ImportError:
+        raise
     except ItkReadError:
         raise
     except Exception as error:
