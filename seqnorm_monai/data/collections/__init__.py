@@ -13,6 +13,7 @@ NAMES = {
     "breasts": ("breast", "PLAIN", "your own breast MRI: a table with the columns study, patient, side and label"),
     "duke": ("breast", "DUKE", "Duke-Breast-Cancer-MRI (TCIA), DICOM, one breast an item"),
     "odelia": ("breast", "ODELIA", "ODELIA, NIfTI, unilateral or bilateral"),
+    "fastmri-breast": ("breast", "FASTMRI", "fastMRI breast (NYU), DICOM edition, one study an item"),
     "mama-mia": ("breast", "MAMA_MIA", "MAMA-MIA: cancers only, which the command says"),
 }
 

@@ -15,6 +15,9 @@ _YES, _NO = (MALIGNANT,), ()
 # ODELIA's Lesion: none, benign, malignant; two classes by default, malignant or not
 _LESION = {"0": _NO, "1": _NO, "2": _YES}
 _FLAGS = {"0": _NO, "1": _YES, "0.0": _NO, "1.0": _YES}
+# fastMRI's Lesion status, whose codes are not in the order of severity
+_STATUS = {"0": _NO, "1": _YES, "2": _NO}
+_FASTMRI_SPLITS = {"0": "training", "1": "test"}
 _ODELIA_SPLITS = {"train": "training", "val": "validation", "test": "test"}
 _PATIENT = re.compile(r"Breast_MRI_\d+")
 
@@ -110,9 +113,30 @@ def _odelia_splits(path: Path) -> dict[str, str]:
     return {row["UID"]: _ODELIA_SPLITS.get(row["Split"], "") for row in rows if row["Fold"] == "0"}
 
 
+def _fastmri(root: Path, table: Path | None) -> Iterator[Entry]:
+    """fastMRI breast, DICOM edition: a study an item, malignant where Lesion status is 1.
+
+    The codes are not in the order of severity: 0 negative, 1 malignant, 2 benign. Repeated scans share a number above
+    0, and with it a woman.
+    """
+    path = table or root / "fastMRI_breast_labels.xlsx"
+    lesion = "Lesion status (0 = negative, 1= malignancy, 2= benign)"
+    repeated = "Repeated scans (0 = not repeat, 1:16 = repeated)"
+    split = "Data split (0=training, 1=testing)"
+    sheet = read_sheet(path, ("Patient Coded Name", repeated, split, lesion))
+    folders = {folder.name: folder for folder in sorted(root.rglob("fastMRI_breast_*")) if folder.is_dir()}
+    for row in sheet.to_dict("records"):
+        name, woman = row["Patient Coded Name"], row[repeated]
+        patient = name if woman in ("", "0", "0.0") else f"repeated {woman.removesuffix('.0')}"
+        labels = labelled(_STATUS, row[lesion].removesuffix(".0"))
+        official = _FASTMRI_SPLITS.get(row[split].removesuffix(".0"), "")
+        yield Entry(name, folders.get(name), patient, labels, split=official)
+
+
 PLAIN = Collection("breasts", (MALIGNANT,), _plain, "seqnorm_monai/data/README.md")
 DUKE = Collection("duke", (MALIGNANT,), _duke, "TCIA, 10.7937/TCIA.e3sv-re93")
 ODELIA = Collection("odelia", (MALIGNANT,), _odelia, "Hugging Face, ODELIA-AI/ODELIA-Challenge-2025")
+FASTMRI = Collection("fastmri-breast", (MALIGNANT,), _fastmri, "NYU, fastMRI breast, DICOM edition")
 MAMA_MIA = Collection(
     "mama-mia",
     (MALIGNANT,),

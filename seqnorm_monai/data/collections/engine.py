@@ -83,7 +83,8 @@ def prepare(
 ) -> Prepared:
     """The datalist of a collection below `root`.
 
-    Splits are the official ones where every entry has one; else patients are divided by `fractions` and `seed`.
+    Splits are the official ones where every entry has one, and validation comes out of the training where there is
+    none; else patients are divided by `fractions` and `seed`.
 
     Raises DatalistError for a folder without such a collection, for labels that contradict each other, a patient in two
     official splits, and for a collection whose labels cannot support the task.
@@ -129,9 +130,24 @@ def _splits(kept: Sequence[Entry], described: Collection, fractions: Sequence[fl
     if all(entry.split for entry in kept):
         if problems := patients_in_two_splits((entry.patient, entry.split) for entry in kept):
             raise DatalistError(summarise_problems(f"{described.name}: the official splits", problems))
-        return [entry.split for entry in kept]
+        return _with_validation(kept, fractions, seed)
     patients = [patient_key(entry.patient) for entry in kept]
     return divide([list(entry.labels or ()) for entry in kept], patients, tuple(fractions), seed)
+
+
+def _with_validation(kept: Sequence[Entry], fractions: Sequence[float], seed: int) -> list[str]:
+    """The official splits; where there is no validation, some of the patients for training."""
+    splits = [entry.split for entry in kept]
+    training, validation, _ = SPLITS
+    if validation in splits or not fractions[1]:
+        return splits
+    own = [place for place, split in enumerate(splits) if split == training]
+    part = fractions[1] / (fractions[0] + fractions[1])
+    patients = [patient_key(kept[place].patient) for place in own]
+    divided = divide([list(kept[place].labels or ()) for place in own], patients, (1 - part, part, 0.0), seed)
+    for place, split in zip(own, divided, strict=True):
+        splits[place] = split
+    return splits
 
 
 def labelled(values: Mapping[str, tuple[str, ...]], cell: str) -> tuple[str, ...] | None:

@@ -205,6 +205,35 @@ def test_a_table_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "name the CSV with the columns study, patient, side and label" in capsys.readouterr().err
 
 
+def test_fastmri(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Blanks in the header, codes without order, repeats of one woman, no official validation."""
+    root = tmp_path / "root"
+    rows = []
+    for number in range(1, 41):
+        name = f"fastMRI_breast_{number:03}"
+        rows.append([name, {5: "1", 6: "1"}.get(number, "0"), str(int(number > 32)), "50", str(number % 3), ""])
+        if number != 9:
+            (root / "fastMRI_breast_IDS_001_150_DCM" / name / "dce").mkdir(parents=True)
+    names = [
+        *("Patient Coded Name ", " Repeated scans (0 = not repeat, 1:16 = repeated)"),
+        *("Data split (0=training, 1=testing)", "Age", "Lesion status (0 = negative, 1= malignancy, 2= benign) ", "ER"),
+    ]
+    pd.DataFrame(rows, columns=names).to_excel(root / "fastMRI_breast_labels.xlsx", index=False)
+    code, content = prepare("fastmri-breast", root)
+    shown = capsys.readouterr().out
+    assert code == 0, shown
+    found = items(content)
+    assert len(found) == 39
+    assert "1 without an image: fastMRI_breast_009" in shown
+    for number in (1, 2, 3):
+        assert found[f"fastMRI_breast_{number:03}", ""]["label"] == (["Malignant"] if number == 1 else [])
+    assert {item["split"] for (name, _), item in found.items() if int(name[-3:]) > 32} == {"test"}
+    assert {item["split"] for (name, _), item in found.items() if int(name[-3:]) <= 32} == {"training", "validation"}
+    pair = [found[f"fastMRI_breast_00{number}", ""] for number in (5, 6)]
+    assert pair[0]["split"] == pair[1]["split"]
+    assert pair[0]["patient"] == pair[1]["patient"] == "repeated 1"
+
+
 def test_mama_mia_cannot_tell_malignant_from_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "root").mkdir()
     assert prepare("mama-mia", tmp_path / "root")[0] == 1
