@@ -87,7 +87,8 @@ def survey(
             progress.add(1)
     found.looked_at = len(items)
     found.seconds = time.perf_counter() - start
-    found.copies = [same for same in paths.values() if len(same) > 1]
+    # both sides of one image are two items, and no copies
+    found.copies = [list(same) for names in paths.values() if len(same := dict.fromkeys(names)) > 1]
     return found
 
 

@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 from torch import nn
 
+from seqnorm_monai.data import LoadRadiographd
 from seqnorm_monai.data.machine_errors import MachineError
 from seqnorm_monai.preflight import check_start
 from seqnorm_monai.preflight.disk import cache_bytes, item_bytes, megabytes, require_room, training_bytes
+from seqnorm_monai.preflight.images import survey
 from seqnorm_monai.preflight.labels import count_labels, label_findings
+from tests.makers.bundles import CHEST
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -123,3 +126,12 @@ def test_classes_that_a_split_cannot_judge() -> None:
     assert [finding.is_problem for finding in label_findings([none])] == [True]
     enough = count_labels("training", items(*[(1, 0)] * 10, *[(0, 1)] * 10), ["a", "b"])
     assert label_findings([enough]) == []
+
+
+def test_both_sides_of_an_image_are_no_copies(tmp_path: Path) -> None:
+    sample = sorted((CHEST / "sample_data/images").iterdir())
+    items = [{"image": str(sample[0]), "side": side} for side in ("left", "right")]
+    assert survey(items, [LoadRadiographd("image")], num_kept=1).copies == []
+    shutil.copy(sample[0], tmp_path / "copy.dcm")
+    found = survey([*items, {"image": str(tmp_path / "copy.dcm")}], [LoadRadiographd("image")], num_kept=1)
+    assert found.copies == [[str(sample[0]), str(tmp_path / "copy.dcm")]]
