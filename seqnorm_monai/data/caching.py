@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
+from enum import EnumMeta
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,7 +22,7 @@ import torch
 from monai.data import CacheDataset
 from monai.data.utils import pickle_hashing
 from monai.transforms import Compose, RandomizableTrait, Transform, reset_ops_id
-from monai.utils import convert_to_tensor
+from monai.utils import convert_to_tensor, enums
 from tqdm import tqdm
 
 from seqnorm_monai.data.datalists import SIDE
@@ -32,9 +33,11 @@ from seqnorm_monai.images.folders import files_below
 from seqnorm_monai.paths import require_path
 from seqnorm_monai.version import __version__
 
-# a MetaTensor's meta data hold small arrays; torch loads nothing but tensors and what is named here
-_NUMPY = [np.ndarray, np.dtype, np.empty(0).__reduce__()[0]]
-_NUMPY += [type(np.dtype(name)) for name in ("bool", "uint8", "int16", "int32", "int64", "float32", "float64")]
+# Torch loads nothing but tensors and what is named here: of a MetaTensor, the small arrays and numbers of its meta
+# data, and the words in which MONAI's transforms note what they did.
+_ALLOWED: list[Any] = [np.ndarray, np.dtype, np.empty(0).__reduce__()[0], np.float64(0).__reduce__()[0], slice]
+_ALLOWED += [type(np.dtype(code)) for code in np.typecodes["AllInteger"] + np.typecodes["Float"] + "?U"]
+_ALLOWED += [kind for kind in vars(enums).values() if isinstance(kind, EnumMeta) and kind.__module__ == enums.__name__]
 
 
 class StoredImage(Protocol):
@@ -211,7 +214,7 @@ class _DiskCache:
 def _load(path: Path, keys: Sequence[str]) -> dict[str, Any] | None:
     """What was kept in a file; None when it does not exist, is damaged, or holds other things than entries `keys`."""
     try:
-        with torch.serialization.safe_globals(_NUMPY):
+        with torch.serialization.safe_globals(_ALLOWED):
             kept = torch.load(path, weights_only=True)
         if not isinstance(kept, dict) or not set(kept) <= set(keys):
             raise TypeError("not the entries of an item")

@@ -17,7 +17,24 @@ import numpy as np
 import pytest
 import torch
 from monai.data import CacheDataset, MetaTensor
-from monai.transforms import Compose, RandScaleIntensityd, ScaleIntensityRanged, Transform
+from monai.transforms import (
+    Compose,
+    CropForegroundd,
+    Flipd,
+    NormalizeIntensityd,
+    Orientationd,
+    RandScaleIntensityd,
+    Resized,
+    ResizeWithPadOrCropd,
+    Rotate90d,
+    Rotated,
+    ScaleIntensityRanged,
+    ScaleIntensityRangePercentilesd,
+    Spacingd,
+    SpatialPadd,
+    Transform,
+    Zoomd,
+)
 
 from seqnorm_monai.data import LoadRadiographd, LoadStudyd, caching
 from seqnorm_monai.data import load as transforms
@@ -60,6 +77,10 @@ def steps(upper: float = 4096.0) -> Compose:
 
 def deterministic() -> Compose:
     return Compose(steps().transforms[:2])
+
+
+def above_zero(image: torch.Tensor) -> torch.Tensor:
+    return image > 0
 
 
 def reads(data: CachedDataset) -> tuple[list[dict[str, object]], int]:
@@ -165,6 +186,41 @@ def test_voxels_beside_a_header_count(tmp_path: Path) -> None:
         key = caching.item_hash({"image": str(tmp_path / "a.hdr")})
         assert (key not in keys) == new
         keys.add(key)
+
+
+PREPROCESSING: dict[str, list[Transform]] = {
+    "size": [
+        Resized("image", 23, size_mode="longest", mode="area"),
+        ScaleIntensityRangePercentilesd("image", 0.5, 99.5, 0.0, 1.0, clip=True),
+        ResizeWithPadOrCropd("image", (23, 23)),
+        NormalizeIntensityd("image", 0.5, 0.25),
+    ],
+    "space": [
+        Orientationd("image", "RA", labels=(("L", "R"), ("P", "A"))),
+        Spacingd("image", (0.7, 0.9), mode="bilinear", padding_mode="border"),
+        CropForegroundd("image", "image", select_fn=above_zero, start_coord_key=None, end_coord_key=None),
+    ],
+    "turns": [
+        Rotated("image", 0.3, keep_size=True),
+        Zoomd("image", 1.25, mode="bicubic"),
+        Flipd("image", 1),
+        Rotate90d("image"),
+        SpatialPadd("image", (13, 13), mode="edge"),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", PREPROCESSING)
+def test_what_transforms_note_in_an_image_is_kept(items: list[dict[str, object]], tmp_path: Path, name: str) -> None:
+    """The usual preprocessing: it writes down how to undo it, in words of its own."""
+    chain = Compose([LoadRadiographd("image"), *PREPROCESSING[name]])
+    first, decoded = reads(CachedDataset(items, chain, cache_rate=0.0, cache_dir=tmp_path / "cache", progress=False))
+    again, none = reads(CachedDataset(items, chain, cache_rate=0.0, cache_dir=tmp_path / "cache", progress=False))
+    assert (decoded, none) == (COUNT, 0)
+    for one, other in zip(first, again, strict=True):
+        assert torch.equal(one["image"], other["image"])
+        # notes hold arrays, which have no truth value of their own
+        assert repr(other["image"].applied_operations) == repr(one["image"].applied_operations) != "[]"
 
 
 @pytest.mark.parametrize("length", [0, 3, 10, "half", -1, "other"])
