@@ -157,6 +157,11 @@ def patient_key(patient: str) -> str:
     return text if number is None else number[1]
 
 
+def is_nobody(patient: str) -> bool:
+    """Whether this is what programs write for an empty cell: taken for a name, it would make many patients one."""
+    return patient.strip().casefold() in ("", "nan", "na", "n/a", "<na>", "none", "null")
+
+
 def patients_in_two_splits(pairs: Iterable[tuple[str, str]]) -> list[str]:
     """One problem for each patient who is in more than one split, whatever the spelling; `pairs` are patient, split."""
     spellings: dict[str, dict[str, None]] = {}
@@ -232,6 +237,8 @@ def _item_problem(item: object, names: Sequence[str]) -> str | None:
     for key in ("image", "patient"):
         if not isinstance(item[key], str) or not item[key].strip():
             return f"{key} must be a non-empty string; got {item[key]!r}"
+    if is_nobody(item["patient"]):
+        return f"patient {item['patient']!r} is what programs write for nobody; give each patient a pseudonym"
     if SIDE in item and item[SIDE] not in SIDES:
         return f"side must be left or right; got {item[SIDE]!r}"
     labels = item["label"]

@@ -17,6 +17,7 @@ import pandas as pd
 from seqnorm_monai.data.datalists import (
     SPLITS,
     DatalistError,
+    is_nobody,
     patient_key,
     patients_in_two_splits,
     summarise_problems,
@@ -206,7 +207,7 @@ def _read_rows(path: str | os.PathLike[str], image_dir: str, class_names: Sequen
         image, found = _parse_image(cells["image"], image_dir, f"line {line}", images)
         label, odd = _parse_label(cells, names, asked_for=class_names is not None)
         row = _Row(image, patient_text(cells["patient"]), label, cells.get("split"))
-        if not row.patient:
+        if is_nobody(row.patient):
             found.append("column patient: is empty; fill it in")
         if row.split is not None and row.split not in SPLITS:
             found.append(f"column split: {row.split!r} is none of {', '.join(SPLITS)}")

@@ -324,3 +324,12 @@ def test_the_sides_of_a_patient_stay_in_one_split(tmp_path: Path) -> None:
     path = sided(tmp_path, ("a", "training", "left"), ("a", "test", "right"))
     with pytest.raises(DatalistError, match="patient 'pa' stands in the splits training and test"):
         load_datalist(path, split="training", class_names=["Mass"])
+
+
+@pytest.mark.parametrize("patient", ["nan", "NaN", "None", "N/A", "<NA>"])
+def test_nobody_is_no_patient(tmp_path: Path, patient: str) -> None:
+    (tmp_path / "a").touch()
+    content = {"training": [{"image": "a", "label": ["Mass"], "patient": patient}]}
+    (tmp_path / "d.json").write_text(json.dumps(content))
+    with pytest.raises(DatalistError, match="is what programs write for nobody; give each patient a pseudonym"):
+        load_datalist(tmp_path / "d.json", split="training", class_names=["Mass"])

@@ -42,6 +42,8 @@ def test_a_given_split_is_used(tmp_path: Path) -> None:
         ("image,patient,Mass\n", ["has no row"]),
         ("image,patient,Mass\n1.png,p1,1\n2.png,p2,yes", ["line 3, column Mass: must be 0 or 1; got 'yes'"]),
         ("image,patient,Mass\n1.png,,1", ["line 2, column patient: is empty"]),
+        ("image,patient,Mass\n1.png,nan,1", ["line 2, column patient: is empty"]),
+        ("image,patient,Mass\n1.png,<NA>,1", ["line 2, column patient: is empty"]),
         ("image,patient,Mass\n,p1,1", ["line 2, column image: is empty"]),
         ("image,patient,Mass\n1.png,p1", ["line 2, all columns: more or fewer cells"]),
         ("image,patient,Mass\n1.png,p1,1,1", ["line 2, all columns: more or fewer cells"]),
