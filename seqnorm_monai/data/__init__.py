@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from seqnorm_monai.data.breast import CropBreast, CropBreastd
+    from seqnorm_monai.data.breast_items import find_breasts
     from seqnorm_monai.data.caching import CachedDataset
     from seqnorm_monai.data.datalists import DatalistError, load_class_names, load_datalist, write_datalist
     from seqnorm_monai.data.dynamic import LoadDynamicStudyd, find_dynamic_studies
@@ -33,6 +34,7 @@ _WHERE = {
     "LoadStudy": "load",
     "LoadStudyd": "load",
     "SeededItems": "seeding",
+    "find_breasts": "breast_items",
     "find_dynamic_studies": "dynamic",
     "find_images": "items",
     "init_worker": "workers",
@@ -55,6 +57,7 @@ __all__ = [
     "LoadStudy",
     "LoadStudyd",
     "SeededItems",
+    "find_breasts",
     "find_dynamic_studies",
     "find_images",
     "init_worker",

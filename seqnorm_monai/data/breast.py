@@ -15,14 +15,16 @@ from monai.utils import TransformBackends
 from seqnorm_monai.images.errors import ImageReadError
 
 SIDES = ("left", "right")
-# A body that is narrower than this (mm, from right to left) is one breast. Our reading: examinations of both take a
-# field of view of 280 mm and more, sagittal ones of one breast 200 mm and less.
-_BOTH = 240.0
+# An image that is narrower than this (mm, from right to left), or whose body is, shows one breast. Our reading:
+# examinations of both take a field of view of 280 mm and more, sagittal ones of one breast 200 mm and less.
+VIEW_OF_BOTH, _BODY_OF_BOTH = 240.0, 200.0
 # A single breast whose middle lies nearer to the middle of the scanner (mm) may be either.
 _NEAR_THE_MIDDLE = 20.0
 # share of the largest count of body voxels in a plane from which a plane counts as body
 _EDGE = 0.1
 _BINS = 256
+
+UNKNOWN_SIDE = "shows one breast, and nothing tells its side"
 
 Mask = npt.NDArray[np.bool_]
 
@@ -31,12 +33,19 @@ class BreastSideError(ImageReadError):
     """A side that an image does not show, or that cannot be told."""
 
 
+def only_side(laterality: str, x: float) -> str:
+    """The side of an image of one breast, "" where it is not told: ImageLaterality, else its middle's x (mm, RAS)."""
+    stated = {"L": "left", "R": "right"}.get(laterality, "")
+    return stated or ("" if abs(x) < _NEAR_THE_MIDDLE else "right" if x > 0 else "left")
+
+
 def body_mask(volume: npt.NDArray[np.float32]) -> Mask:
     """The voxels that are no air: above the threshold of Otsu (IEEE Trans. SMC 1979;9:62-66) of the values.
 
-    Values are cut at their 99th percentile before, since vessels and coils outshine fat. `volume`: (x, y, z).
+    The square roots of the values are taken: suppressed fat is nearer to air than to gland, and a coil makes what is
+    near to it several times as bright. They are cut at their 99th percentile before. `volume`: (x, y, z).
     """
-    values = np.minimum(volume, np.percentile(volume, 99))
+    values = np.sqrt(np.maximum(np.minimum(volume, np.percentile(volume, 99)) - float(volume.min()), 0))
     counts, edges = np.histogram(values, bins=_BINS)
     centres = (edges[:-1] + edges[1:]) / 2
     below, above = np.cumsum(counts), np.cumsum(counts[::-1])[::-1]
@@ -69,11 +78,11 @@ class CropBreast(Transform):
     body in the first channel, not of the array. In front the crop ends at the body, so that its back is cut; along z it
     lies around the middle of the body. What lies beyond the array is 0.
 
-    An image of one breast (narrower than 240 mm) gives that breast: its side is ImageLaterality, else the side of the
-    scanner's middle on which it lies.
+    An image of one breast (narrower than 240 mm, or with a body of less than 200 mm) gives that breast: its side is
+    ImageLaterality, else the side of the scanner's middle on which it lies.
 
     Args:
-        size: voxels along x, y and z, for both sides.
+        size: voxels along x, y and z, for both sides; one number serves all three.
         mirror_right: mirror the right breast, so that all look like left ones.
 
     Raises `BreastSideError` if the image does not show that side, or does not tell which it shows.
@@ -81,10 +90,11 @@ class CropBreast(Transform):
 
     backend = [TransformBackends.NUMPY]  # noqa: RUF012
 
-    def __init__(self, size: Sequence[int], *, mirror_right: bool = False) -> None:
-        if len(size) != 3 or any(int(number) < 1 for number in size):
-            raise ValueError(f"argument size must be three numbers of voxels; got {size!r}")
-        self.size = tuple(map(int, size))
+    def __init__(self, size: int | Sequence[int], *, mirror_right: bool = False) -> None:
+        numbers = [size] * 3 if isinstance(size, int) else list(size)
+        if len(numbers) != 3 or any(int(number) < 1 for number in numbers):
+            raise ValueError(f"argument size must be one or three numbers of voxels; got {size!r}")
+        self.size = tuple(map(int, numbers))
         self.mirror_right = mirror_right
         self._to_ras = Orientation(axcodes="RAS", labels=(("L", "R"), ("P", "A"), ("I", "S")))
 
@@ -99,7 +109,7 @@ class CropBreast(Transform):
     def _crop(self, image: MetaTensor, mask: Mask, side: str) -> MetaTensor:
         first, last = extent(mask, 0)
         spacing = float(image.pixdim[0])
-        if (last - first + 1) * spacing < _BOTH:
+        if image.shape[1] * spacing < VIEW_OF_BOTH or (last - first + 1) * spacing < _BODY_OF_BOTH:
             self._check_only_side(image, (first + last) / 2, side)
             own, middle_x = mask, (first + last + 1) / 2
             start_x = round(middle_x - self.size[0] / 2)
@@ -114,13 +124,11 @@ class CropBreast(Transform):
         return self._cut(image, starts)
 
     def _check_only_side(self, image: MetaTensor, middle: float, side: str) -> None:
-        stated = {"L": "left", "R": "right"}.get(str(image.meta.get("ImageLaterality", "")), "")
+        centre = (*[middle], *[(size - 1) / 2 for size in image.shape[2:]], 1.0)
+        x = float(np.asarray(image.affine, dtype=np.float64)[0] @ np.array(centre))
+        stated = only_side(str(image.meta.get("ImageLaterality", "")), x)
         if not stated:
-            centre = (*[middle], *[(size - 1) / 2 for size in image.shape[2:]], 1.0)
-            x = float(np.asarray(image.affine, dtype=np.float64)[0] @ np.array(centre))
-            if abs(x) < _NEAR_THE_MIDDLE:
-                raise BreastSideError(_path(image), "shows one breast, and nothing tells its side")
-            stated = "right" if x > 0 else "left"
+            raise BreastSideError(_path(image), UNKNOWN_SIDE)
         if stated != side:
             raise BreastSideError(_path(image), f"shows the {stated} breast alone, the {side} one was asked for")
 
@@ -147,7 +155,7 @@ class CropBreastd(MapTransform):
     def __init__(
         self,
         keys: KeysCollection,
-        size: Sequence[int],
+        size: int | Sequence[int],
         *,
         side_key: str = "side",
         mirror_right: bool = False,

@@ -35,25 +35,32 @@ class DatalistError(ValueError):
 
 
 def load_datalist(
-    path: str | os.PathLike[str], *, split: str, class_names: Sequence[str], ranked: bool = False
+    path: str | os.PathLike[str],
+    *,
+    split: str,
+    class_names: Sequence[str],
+    ranked: bool = False,
+    exclusive: bool = False,
 ) -> list[dict[str, Any]]:
     """The items of one split: `image` an absolute path, `label` float32 (classes,) of 0 and 1, `patient`, maybe `side`.
 
     The whole file is checked, whatever the split, so that a leak between splits stops every use of the file. `ranked`
     says that the split will be judged by AUROC, which needs a class with positive and negative images: one that has
-    none is refused here, before the first epoch, and classes that have no AUROC are named in the log.
+    none is refused here, before the first epoch, and classes that have no AUROC are named in the log. `exclusive` says
+    that every image has exactly one class.
 
     Raises `DatalistError`, with the first few problems and their number, for: a file that is missing or no JSON, an
     unknown, missing or empty split, repeated class names, an item without one of the three keys or with a wrong type in
     it, a label outside `class_names`, an image that does not exist, stands twice or is part of another (a file of a
-    folder that is named too), a patient in two splits, and with `ranked` a split without any class to rank.
+    folder that is named too), a patient in two splits, and with `ranked` a split without any class to rank, with
+    `exclusive` an item of no class or of several.
     """
     names = _checked_names(class_names)
     if split not in SPLITS:
         raise DatalistError(f"argument split must be one of {', '.join(SPLITS)}; got {split!r}")
     splits = _read(require_path(path, "datalist"))
     folder = os.path.dirname(os.path.abspath(path))
-    problems = _problems(splits, folder, names)
+    problems = _problems(splits, folder, names) + (_not_exclusive(splits) if exclusive else [])
     if problems:
         raise DatalistError(summarise_problems(f"datalist {path}", problems))
     if not splits[split]:
@@ -225,6 +232,15 @@ def _problems(splits: Mapping[str, list[Any]], folder: str, names: Sequence[str]
             if found is not None:
                 wrong.append(f"{where}: {found}")
     return patients_in_two_splits(standing) + wrong + images.overlaps()
+
+
+def _not_exclusive(splits: Mapping[str, list[Any]]) -> list[str]:
+    return [
+        f"{split}[{position}]: has {len(item['label'])} labels; exclusive classes need exactly one, also for no finding"
+        for split, items in splits.items()
+        for position, item in enumerate(items)
+        if isinstance(item, dict) and isinstance(item.get("label"), list) and len(item["label"]) != 1
+    ]
 
 
 def _item_problem(item: object, names: Sequence[str]) -> str | None:

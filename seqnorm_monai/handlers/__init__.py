@@ -2,7 +2,7 @@
 
 Ignite handlers for MONAI's engines, each with `attach(engine)`. MONAI's `ClassificationSaver` writes no header, knows
 no rejection and keeps everything in memory; its `MetricsSaver` and `MetricLogger` write no table of the epochs; its
-`CheckpointSaver` writes in place. `EpochSeeder` makes a resumed training draw what an unbroken one draws, and `RunLock`
+`CheckpointSaver` writes in place; its `LrScheduleHandler` knows nothing of gathered gradients. `EpochSeeder` makes a resumed training draw what an unbroken one draws, and `RunLock`
 refuses a second run in a folder. The engines must decollate (their default). With several processes, attach the
 checkpoints, the seeder and the lock in all of them and the others on rank 0 of a run that is not divided.
 """
@@ -16,6 +16,7 @@ from seqnorm_monai.handlers.model_file import ModelFileError, TrainedSettings, r
 from seqnorm_monai.handlers.model_loader import ModelLoader
 from seqnorm_monai.handlers.predictions import PredictionWriter
 from seqnorm_monai.handlers.run_lock import RunInUseError, RunLock
+from seqnorm_monai.handlers.schedule import ScheduleStepper
 from seqnorm_monai.handlers.seeding import EpochSeeder
 from seqnorm_monai.handlers.terminal import LogAboveBars
 
@@ -33,6 +34,7 @@ __all__ = [
     "ResumableCheckpoint",
     "RunInUseError",
     "RunLock",
+    "ScheduleStepper",
     "TrainedSettings",
     "read_model",
 ]

@@ -1,6 +1,7 @@
 """Tables of an inference: every file is in the predictions or, with its reason, among the rejections.
 
-A third table, `files.csv`, has one row for every file, whatever became of it.
+A third table, `files.csv`, has one row for every file, whatever became of it; of dynamic studies a fourth one,
+`studies.csv`, says how each was understood.
 """
 
 import logging
@@ -16,6 +17,7 @@ from seqnorm_monai.atomic_files import GrowingTable
 from seqnorm_monai.data.fault_tolerant import IMAGE, INDEX, PATH, FaultTolerantLoader, Rejection, item_path
 from seqnorm_monai.handlers.file_status import FileStatuses
 from seqnorm_monai.handlers.outputs import decollated, probabilities_of
+from seqnorm_monai.handlers.study_table import STUDY_COLUMNS, has_studies, study_rows
 from seqnorm_monai.images.records import FileStatus
 from seqnorm_monai.paths import require_path
 
@@ -34,6 +36,7 @@ class PredictionWriter:
 
     Rows come in the order of `loader.dataset.data`; paths are relative to `root`, the folder (or file) given to
     `seqnorm_monai.data.items.find_images`. The UIDs are read from the metadata of `image` and empty where absent.
+    `columns` are entries of the items that stand behind the path, as the `side` of a breast: a rejection names them, too.
     `pred` of the engine's output must be probabilities (classes,): a value that is not finite rejects its image. Every
     item of the dataset stands in one of the two tables, but for documents (tables, texts, programs), which stand in
     `files.csv` alone; what the run did not reach is rejected with that reason.
@@ -52,16 +55,19 @@ class PredictionWriter:
         *,
         root: str | os.PathLike[str],
         loader: FaultTolerantLoader,
+        columns: Sequence[str] = (),
     ) -> None:
         if not isinstance(loader, FaultTolerantLoader):
             raise TypeError(f"argument loader must be an FaultTolerantLoader; got {type(loader).__name__}")
         self.class_names = list(class_names)
+        self.columns = list(columns)
         self.root = os.path.abspath(root)
         self.loader = loader
         folder = Path(require_path(output_dir, "output_dir"))
-        self._predictions = GrowingTable(folder / "predictions.csv", [PATH, *UIDS, *self.class_names])
-        self._rejections = GrowingTable(folder / "rejected.csv", [PATH, "reason"])
+        self._predictions = GrowingTable(folder / "predictions.csv", [PATH, *self.columns, *UIDS, *self.class_names])
+        self._rejections = GrowingTable(folder / "rejected.csv", [PATH, *self.columns, "reason"])
         self._files = GrowingTable(folder / "files.csv", FILE_COLUMNS)
+        self._studies = GrowingTable(folder / "studies.csv", STUDY_COLUMNS)
         self._statuses = FileStatuses([])
         self._num_taken = self._num_documents = 0
 
@@ -74,8 +80,14 @@ class PredictionWriter:
     def _start(self, _engine: Engine) -> None:
         self._statuses = FileStatuses(self.loader.dataset.data)
         self._num_taken = self._num_documents = 0
-        for table in (self._predictions, self._rejections, self._files):
+        for table in self._tables():
             table.start()
+        rows = list(study_rows(self.loader.dataset.data, self._relative))
+        if rows:
+            self._studies.append(rows)
+        else:
+            # of an earlier run
+            self._studies.path.unlink(missing_ok=True)
 
     def _collect(self, engine: Engine) -> None:
         rows, files, rejections = [], [], []
@@ -85,7 +97,7 @@ class PredictionWriter:
             if all(map(math.isfinite, values)):
                 # nine digits tell any two 32-bit numbers apart
                 uids = _uids(item[IMAGE])
-                rows.append([self._relative(path), *uids, *(f"{value:.9g}" for value in values)])
+                rows.append([self._relative(path), *self._cells(index), *uids, *(f"{value:.9g}" for value in values)])
                 files += self._statuses.record(index, FileStatus.PREDICTED, "", uids[:2])
             else:
                 rejections.append(Rejection(path, "the output of the network is not a finite number", index))
@@ -99,7 +111,7 @@ class PredictionWriter:
         items = self.loader.dataset.data
         reason = "not processed: the run ended before"
         self._reject([Rejection(item_path(items[index]), reason, index) for index in self._statuses.unrecorded])
-        for table in (self._predictions, self._rejections, self._files):
+        for table in self._tables():
             table.finish()
         logger.info(
             "%d predictions in %s, %d rejections in %s; %d tables, texts and programs, see %s",
@@ -120,10 +132,22 @@ class PredictionWriter:
     def _reject(self, rejections: Sequence[Rejection]) -> None:
         images = [rejection for rejection in rejections if not rejection.document]
         self._num_documents += len(rejections) - len(images)
-        self._rejections.append([self._relative(rejection.path), rejection.reason] for rejection in images)
+        self._rejections.append(
+            [self._relative(one.path), *self._cells(one.index), one.reason] for one in images
+        )
         for rejection in rejections:
             status = FileStatus.SET_ASIDE if rejection.set_aside else FileStatus.REJECTED
             self._append_files(self._statuses.record(rejection.index, status, rejection.reason))
+
+    def _tables(self) -> list[GrowingTable]:
+        """Those of every run; how studies were understood only where there are any."""
+        tables = [self._predictions, self._rejections, self._files]
+        return [*tables, self._studies] if has_studies(self.loader.dataset.data) else tables
+
+    def _cells(self, index: int) -> list[str]:
+        """The entries `columns` of an item, "" where it has none."""
+        item = self.loader.dataset.data[index]
+        return [str(item.get(name, "")) for name in self.columns]
 
     def _append_files(self, rows: Sequence[Sequence[str]]) -> None:
         self._files.append([self._relative(path), *rest] for path, *rest in rows)

@@ -17,8 +17,9 @@ MODALITIES = sorted(SOURCES.glob("*.json"))
 
 # all that may differ between two bundles: none has a handler, a data set or a trainer of its own
 OF_A_MODALITY = {
-    *("class_names", "image_size", "network_def", "loss", "key_metric", "key_metric_name"),
+    *("class_names", "image_size", "network_def", "key_metric", "key_metric_name"),
     *("batch_size", "max_epochs", "warmup_epochs", "learning_rate", "weight_decay"),
+    *("balanced", "find_images", "find_options", "item_columns", "reading"),
     *("task", "spacing", "preprocessing_settings", "preprocessing", "augmentation", "postprocessing"),
 }
 
@@ -56,7 +57,7 @@ def sources_with(folder: Path, **changes: object) -> Path:
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"loss": _ABSENT}, "has no loss"), ({"handlers": []}, "no base file has a gap for handlers")],
+    [({"balanced": _ABSENT}, "has no balanced"), ({"handlers": []}, "no base file has a gap for handlers")],
 )
 def test_refuses_a_gap_or_a_value_too_many(tmp_path: Path, changes: dict[str, object], message: str) -> None:
     modality = sources_with(tmp_path / "sources", **changes)

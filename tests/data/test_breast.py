@@ -185,7 +185,7 @@ def test_channels_stay_together_and_beyond_the_array_is_nothing() -> None:
 
 
 def test_arguments_are_checked() -> None:
-    with pytest.raises(ValueError, match="argument size must be three numbers"):
+    with pytest.raises(ValueError, match="argument size must be one or three numbers"):
         CropBreast((3, 4))
     with pytest.raises(ValueError, match="argument side must be left or right; got 'both'"):
         CropBreast(SIZE)(one_breast(75), "both")
