@@ -152,7 +152,7 @@ def _tissues(plan: StudyPlan, grid: Grid, random: np.random.Generator) -> tuple[
     patches = np.clip(1 + 0.7 * smooth_noise(random, grid, 16.0), 0, 3)
     rising: Rising = [(gland * patches, two_points(plan.background, random.uniform(1.3, 2.0), moments))]
     rising += _vessels(plan, grid, random, own, moments)
-    heart = inside(ellipsoid(grid, (plan.offset - 32, -52, -20), (48, 32, 55)), soft)
+    heart = inside(ellipsoid(grid, (plan.offset - 32, -44, -20), (48, 32, 55)), soft)
     rising.append((heart, two_points(random.uniform(1.6, 2.6), random.uniform(0.6, 0.85), moments)))
     rising.append((skin, two_points(0.25, 1.4, moments)))
     return values.astype(np.float32), rising

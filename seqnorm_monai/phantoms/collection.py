@@ -18,7 +18,7 @@ from seqnorm_monai.phantoms.storage import Names, axial, enhanced, pre_apart, sa
 
 SIDES = ("left", "right")
 # mm that a study shows along x, y and z; of one breast along x
-_VIEW, _ONE = (330.0, 150.0, 120.0), 165.0
+_VIEW, _ONE = (330.0, 132.0, 120.0), 165.0
 _SHARES = {"malignant": 0.4, "benign": 0.3, "none": 0.3}
 COLUMNS = ("study", "patient", "side", "label", "lesion")
 
@@ -31,7 +31,7 @@ class Recipe:
     """
 
     studies: int = 101
-    spacing: tuple[float, float, float] = (3.3, 3.3, 5.0)
+    spacing: tuple[float, float, float] = (3.5, 3.5, 5.0)
     diameters: tuple[float, float] = (12.0, 24.0)
     enhanced_only: bool = False
     seed: int = 0
@@ -96,9 +96,9 @@ def plan_of(number: int, kinds: Sequence[str], recipe: Recipe) -> StudyPlan:
 
 def grid_of(plan: StudyPlan, spacing: Sequence[float]) -> Grid:
     """The field of view: both breasts, or the one that the plan shows."""
-    view, centre = _VIEW, (0.0, 28.0, 0.0)
+    view, centre = _VIEW, (0.0, 33.0, 0.0)
     if len(plan.sides) == 1:
-        view, centre = (_ONE, *_VIEW[1:]), (plan.centre(plan.sides[0])[0], 28.0, 0.0)
+        view, centre = (_ONE, *_VIEW[1:]), (plan.centre(plan.sides[0])[0], 33.0, 0.0)
     shape = tuple(round(mm / step) for mm, step in zip(view, spacing, strict=True))
     return Grid(shape, tuple(spacing), centre)
 

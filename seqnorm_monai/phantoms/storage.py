@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.encaps import encapsulate
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import (
     PYDICOM_IMPLEMENTATION_UID,
     EnhancedMRImageStorage,
+    ExplicitVRLittleEndian,
     JPEGLSLossless,
     MRImageStorage,
     generate_uid,
@@ -171,7 +171,7 @@ def _base(names: Names, kind: str, series: str, instance: str) -> Dataset:
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 12, 11, 0
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.MediaStorageSOPClassUID, dataset.file_meta.MediaStorageSOPInstanceUID = kind, instance
-    dataset.file_meta.TransferSyntaxUID = JPEGLSLossless
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.file_meta.ImplementationClassUID = PYDICOM_IMPLEMENTATION_UID
     dataset.file_meta.ImplementationVersionName = "SEQNORM_MONAI"
     return dataset
@@ -179,12 +179,11 @@ def _base(names: Names, kind: str, series: str, instance: str) -> Dataset:
 
 def _save(dataset: Dataset, path: Path, frames: list[Pixels]) -> None:
     """Lossless JPEG-LS: the same voxels, in a third of the bytes."""
-    import jpeg_ls
-
     dataset.Rows, dataset.Columns = frames[0].shape
-    stored = [bytes(jpeg_ls.encode_array(np.ascontiguousarray(np.minimum(frame, 4095)))) for frame in frames]
-    dataset.PixelData = encapsulate(stored)
-    dataset["PixelData"].VR = "OB"
+    values = np.minimum(np.stack(frames), 4095)
+    dataset.compress(
+        JPEGLSLossless, values if len(frames) > 1 else values[0], generate_instance_uid=False, encoding_plugin="pyjpegls"
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     dcmwrite(path, dataset, enforce_file_format=True)
 
