@@ -55,7 +55,7 @@ def draw_plan(
     seed: int,
     kinds: Mapping[str, str],
     *,
-    diameters: tuple[float, float] = (12.0, 24.0),
+    diameters: tuple[float, float] = (16.0, 28.0),
     num_phases: int = 3,
     movement: float = 0.7,
     sides: tuple[str, ...] = ("left", "right"),
@@ -175,11 +175,11 @@ def _vessels(
             parts = np.linspace((random.uniform(-0.5, 0.5), 0.0, random.uniform(-0.5, 0.5)), (0, 0.85, 0), 6)
             parts[1:-1] += random.normal(0, 0.1, (4, 3))
             share = tube(grid, centre + parts * radii, random.uniform(1.2, 2.2)) * own[side]
-            found.append((share, two_points(random.uniform(1.0, 2.4), random.uniform(0.5, 0.9), moments)))
+            found.append((share, two_points(random.uniform(1.0, 2.4), random.uniform(0.8, 1.1), moments)))
         line = np.array([[plan.offset + _SIGNS[side] * 22, -8, z] for z in np.linspace(-90, 90, 7)])
-        found.append((tube(grid, line, 2.0), two_points(random.uniform(1.4, 2.4), random.uniform(0.55, 0.85), moments)))
+        found.append((tube(grid, line, 2.0), two_points(random.uniform(1.4, 2.4), random.uniform(0.6, 0.9), moments)))
         nipple = inside(ellipsoid(grid, centre + (0, 0.93, 0) * radii, (6, 5, 6)), 0.5)
-        found.append((nipple * own[side], two_points(random.uniform(0.4, 1.2), random.uniform(0.8, 1.5), moments)))
+        found.append((nipple * own[side], two_points(random.uniform(0.4, 1.2), random.uniform(0.9, 1.5), moments)))
     return found
 
 
