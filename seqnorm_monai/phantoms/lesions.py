@@ -55,7 +55,9 @@ def lesion_share(lesion: Lesion, grid: Grid) -> Volume:
     """The share of each voxel that the lesion fills."""
     distance = ellipsoid(grid, lesion.centre, lesion.radii)
     rough = smooth_noise(np.random.default_rng(lesion.seed), grid, scale=max(lesion.radii))
-    return inside(distance * (1 + lesion.roughness * rough), float(max(grid.spacing) / max(lesion.radii)) / 2)
+    # no further than a third: where the noise is deep, a far voxel would be part of the lesion
+    surface = np.clip(1 + lesion.roughness * rough, 0.67, 1.33)
+    return inside(distance * surface, float(max(grid.spacing) / max(lesion.radii)) / 2)
 
 
 def two_points(first: float, slope: float, moments: tuple[float, float]) -> Callable[[float], float]:
