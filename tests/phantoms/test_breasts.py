@@ -72,7 +72,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_collection_is_read_whole_and_its_labels_are_on_their_sides(small: Path) -> None:
-    rows = list(csv.DictReader((small / "labels.csv").open()))
+    with (small / "labels.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
     items = [item for item in find_breasts(small) if "unreadable" not in item]
     assert len(rows) == len(items) == 23
     assert {(row["study"], row["side"]) for row in rows} == {

@@ -31,6 +31,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "networks": ("attention",),
     "streaming": ("attention", "networks", "images.slides.regions", "atomic_files"),
     "evaluation": ("atomic_files",),
+    "losses": (),
+    # nothing in the package needs a generated study
+    "phantoms": (),
     "data": ("images", "atomic_files", "file_locks", "optional", "paths", "version"),
     "handlers": (
         *("data", "evaluation", "images.records", "images.machine_errors"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from seqnorm_monai.data.collections.engine import Collection, Entry, labelled
@@ -14,25 +15,32 @@ MALIGNANT = "Malignant"
 _YES, _NO = (MALIGNANT,), ()
 # ODELIA's Lesion: none, benign, malignant; two classes by default, malignant or not
 _LESION = {"0": _NO, "1": _NO, "2": _YES}
+# the same as three classes of which a breast has exactly one
+THREE = ("No lesion", "Benign", MALIGNANT)
+_THREE = {str(number): (name,) for number, name in enumerate(THREE)}
 _FLAGS = {"0": _NO, "1": _YES, "0.0": _NO, "1.0": _YES}
 # fastMRI's Lesion status, whose codes are not in the order of severity
 _STATUS = {"0": _NO, "1": _YES, "2": _NO}
+_THREE_STATUS = {"0": THREE[:1], "1": THREE[2:], "2": THREE[1:2]}
 _FASTMRI_SPLITS = {"0": "training", "1": "test"}
 _ODELIA_SPLITS = {"train": "training", "val": "validation", "test": "test"}
 _PATIENT = re.compile(r"Breast_MRI_\d+")
 
 
-def _plain(root: Path, table: Path | None) -> Iterator[Entry]:
-    """``study,patient,side,label``: the folder or file of a study below the root, left or right, 0 or 1."""
+Labels = Mapping[str, tuple[str, ...]]
+
+
+def _plain(root: Path, table: Path | None, column: str = "label", labels: Labels = _FLAGS) -> Iterator[Entry]:
+    """``study,patient,side`` and `column`: the folder or file of a study below the root, left or right, a code."""
     if table is None:
-        raise DatalistError("argument table: name the CSV with the columns study, patient, side and label")
-    for row in read_sheet(table, ("study", "patient", "side", "label")).to_dict("records"):
+        raise DatalistError(f"argument table: name the CSV with the columns study, patient, side and {column}")
+    for row in read_sheet(table, ("study", "patient", "side", column)).to_dict("records"):
         side = row["side"].lower()
         if side not in SIDES:
             raise DatalistError(f"{table}: study {row['study']}: side must be left or right; got {row['side']!r}")
         path = root / row["study"]
         image = path if row["study"] and path.exists() else None
-        yield Entry(f"{row['study']} {side}", image, row["patient"], labelled(_FLAGS, row["label"]), side)
+        yield Entry(f"{row['study']} {side}", image, row["patient"], labelled(labels, row[column]), side)
 
 
 def _duke(root: Path, table: Path | None) -> Iterator[Entry]:
@@ -74,18 +82,18 @@ def _only_folder(patient: Path | None) -> Path | None:
     return folders[0] if len(folders) == 1 else patient
 
 
-def _odelia(root: Path, _table: Path | None) -> Iterator[Entry]:
+def _odelia(root: Path, _table: Path | None, labels: Labels = _LESION) -> Iterator[Entry]:
     """Every institution's studies, unilateral where they are there, else bilateral; splits are those of fold 0."""
     folders = [folder for folder in (root, *sorted(root.iterdir())) if folder.is_dir()]
     unilateral = [folder for folder in folders if (folder / "metadata_unilateral/annotation.csv").is_file()]
     for folder in unilateral:
-        yield from _odelia_studies(folder, "_unilateral")
+        yield from _odelia_studies(folder, "_unilateral", labels)
     for folder in folders:
         if folder not in unilateral and (folder / "metadata/annotation.csv").is_file():
-            yield from _odelia_studies(folder, "")
+            yield from _odelia_studies(folder, "", labels)
 
 
-def _odelia_studies(folder: Path, kind: str) -> Iterator[Entry]:
+def _odelia_studies(folder: Path, kind: str, labels: Labels) -> Iterator[Entry]:
     lesions = ("Lesion",) if kind else ("Lesion_Left", "Lesion_Right")
     sheet = read_sheet(folder / f"metadata{kind}/annotation.csv", ("UID", "PatientID", *lesions))
     splits = _odelia_splits(folder / f"metadata{kind}/split.csv")
@@ -100,7 +108,7 @@ def _odelia_studies(folder: Path, kind: str) -> Iterator[Entry]:
             if side not in SIDES:
                 raise DatalistError(f"{folder.name}: UID {uid} names no side")
             name = f"{folder.name}/{uid}" + ("" if kind else f" {side}")
-            yield Entry(name, image, row["PatientID"], labelled(_LESION, row[column]), side, splits.get(uid, ""))
+            yield Entry(name, image, row["PatientID"], labelled(labels, row[column]), side, splits.get(uid, ""))
     present = sorted((folder / f"data{kind}").glob("*"))
     yield from (Entry(f"{folder.name}/{p.name}", p, "", None) for p in present if p.is_dir() and p.name not in names)
 
@@ -113,7 +121,7 @@ def _odelia_splits(path: Path) -> dict[str, str]:
     return {row["UID"]: _ODELIA_SPLITS.get(row["Split"], "") for row in rows if row["Fold"] == "0"}
 
 
-def _fastmri(root: Path, table: Path | None) -> Iterator[Entry]:
+def _fastmri(root: Path, table: Path | None, statuses: Labels = _STATUS) -> Iterator[Entry]:
     """fastMRI breast, DICOM edition: a study an item, malignant where Lesion status is 1.
 
     The codes are not in the order of severity: 0 negative, 1 malignant, 2 benign. Repeated scans share a number above
@@ -128,7 +136,7 @@ def _fastmri(root: Path, table: Path | None) -> Iterator[Entry]:
     for row in sheet.to_dict("records"):
         name, woman = row["Patient Coded Name"], row[repeated]
         patient = name if woman in ("", "0", "0.0") else f"repeated {woman.removesuffix('.0')}"
-        labels = labelled(_STATUS, row[lesion].removesuffix(".0"))
+        labels = labelled(statuses, row[lesion].removesuffix(".0"))
         official = _FASTMRI_SPLITS.get(row[split].removesuffix(".0"), "")
         yield Entry(name, folders.get(name), patient, labels, split=official)
 
@@ -137,6 +145,13 @@ PLAIN = Collection("breasts", (MALIGNANT,), _plain, "seqnorm_monai/data/README.m
 DUKE = Collection("duke", (MALIGNANT,), _duke, "TCIA, 10.7937/TCIA.e3sv-re93")
 ODELIA = Collection("odelia", (MALIGNANT,), _odelia, "Hugging Face, ODELIA-AI/ODELIA-Challenge-2025")
 FASTMRI = Collection("fastmri-breast", (MALIGNANT,), _fastmri, "NYU, fastMRI breast, DICOM edition")
+PLAIN_LESIONS = Collection(
+    "breasts-lesions", THREE, partial(_plain, column="lesion", labels=_THREE), "seqnorm_monai/data/README.md"
+)
+ODELIA_LESIONS = Collection("odelia-lesions", THREE, partial(_odelia, labels=_THREE), ODELIA.source)
+FASTMRI_LESIONS = Collection(
+    "fastmri-breast-lesions", THREE, partial(_fastmri, statuses=_THREE_STATUS), FASTMRI.source
+)
 MAMA_MIA = Collection(
     "mama-mia",
     (MALIGNANT,),
