@@ -54,5 +54,7 @@ class ClassificationLoss(nn.Module):
 def _weights(labels: np.ndarray, exclusive: bool) -> np.ndarray:
     """(classes,)"""
     number, count = len(labels), labels.sum(axis=0)
-    weights = number / (labels.shape[1] * np.maximum(count, 1)) if exclusive else (number - count) / np.maximum(count, 1)
+    weights = (
+        number / (labels.shape[1] * np.maximum(count, 1)) if exclusive else (number - count) / np.maximum(count, 1)
+    )
     return np.where((count == 0) | (count == number), 1.0, np.clip(weights, 1 / _MOST, _MOST))

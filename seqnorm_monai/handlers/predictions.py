@@ -132,9 +132,7 @@ class PredictionWriter:
     def _reject(self, rejections: Sequence[Rejection]) -> None:
         images = [rejection for rejection in rejections if not rejection.document]
         self._num_documents += len(rejections) - len(images)
-        self._rejections.append(
-            [self._relative(one.path), *self._cells(one.index), one.reason] for one in images
-        )
+        self._rejections.append([self._relative(one.path), *self._cells(one.index), one.reason] for one in images)
         for rejection in rejections:
             status = FileStatus.SET_ASIDE if rejection.set_aside else FileStatus.REJECTED
             self._append_files(self._statuses.record(rejection.index, status, rejection.reason))

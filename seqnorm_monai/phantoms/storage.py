@@ -182,7 +182,10 @@ def _save(dataset: Dataset, path: Path, frames: list[Pixels]) -> None:
     dataset.Rows, dataset.Columns = frames[0].shape
     values = np.minimum(np.stack(frames), 4095)
     dataset.compress(
-        JPEGLSLossless, values if len(frames) > 1 else values[0], generate_instance_uid=False, encoding_plugin="pyjpegls"
+        JPEGLSLossless,
+        values if len(frames) > 1 else values[0],
+        generate_instance_uid=False,
+        encoding_plugin="pyjpegls",
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     dcmwrite(path, dataset, enforce_file_format=True)

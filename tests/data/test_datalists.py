@@ -333,3 +333,13 @@ def test_nobody_is_no_patient(tmp_path: Path, patient: str) -> None:
     (tmp_path / "d.json").write_text(json.dumps(content))
     with pytest.raises(DatalistError, match="is what programs write for nobody; give each patient a pseudonym"):
         load_datalist(tmp_path / "d.json", split="training", class_names=["Mass"])
+
+
+def test_exclusive_classes_need_exactly_one(content: dict[str, Any], tmp_path: Path) -> None:
+    path = written(content, tmp_path)
+    with pytest.raises(DatalistError, match=r"training\[0\]: has 0 labels; exclusive classes need exactly one"):
+        load_datalist(path, split="test", class_names=NAMES, exclusive=True)
+    for items in content.values():
+        for item in items:
+            item["label"] = NAMES[:1]
+    assert len(load_datalist(written(content, tmp_path), split="test", class_names=NAMES, exclusive=True)) == 5

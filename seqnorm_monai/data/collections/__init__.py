@@ -11,7 +11,11 @@ if TYPE_CHECKING:
 # name on the command line: (module, attribute, what it is)
 NAMES = {
     "breasts": ("breast", "PLAIN", "your own breast MRI: a table with the columns study, patient, side and label"),
-    "breasts-lesions": ("breast", "PLAIN_LESIONS", "the same with lesion (0 none, 1 benign, 2 malignant) instead of label"),
+    "breasts-lesions": (
+        "breast",
+        "PLAIN_LESIONS",
+        "the same with lesion (0 none, 1 benign, 2 malignant) instead of label",
+    ),
     "duke": ("breast", "DUKE", "Duke-Breast-Cancer-MRI (TCIA), DICOM, one breast an item"),
     "odelia": ("breast", "ODELIA", "ODELIA, NIfTI, unilateral or bilateral"),
     "odelia-lesions": ("breast", "ODELIA_LESIONS", "ODELIA in three classes: no lesion, benign, malignant"),

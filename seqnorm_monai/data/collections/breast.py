@@ -149,9 +149,7 @@ PLAIN_LESIONS = Collection(
     "breasts-lesions", THREE, partial(_plain, column="lesion", labels=_THREE), "seqnorm_monai/data/README.md"
 )
 ODELIA_LESIONS = Collection("odelia-lesions", THREE, partial(_odelia, labels=_THREE), ODELIA.source)
-FASTMRI_LESIONS = Collection(
-    "fastmri-breast-lesions", THREE, partial(_fastmri, statuses=_THREE_STATUS), FASTMRI.source
-)
+FASTMRI_LESIONS = Collection("fastmri-breast-lesions", THREE, partial(_fastmri, statuses=_THREE_STATUS), FASTMRI.source)
 MAMA_MIA = Collection(
     "mama-mia",
     (MALIGNANT,),

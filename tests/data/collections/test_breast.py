@@ -30,6 +30,13 @@ def items(content: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
     }
 
 
+def check_exclusive(datalist: Path, names: list[str]) -> None:
+    """Each item has exactly one class, which a training of exclusive classes asks for."""
+    for split in ("training", "validation", "test"):
+        for item in load_datalist(datalist, split=split, class_names=names, exclusive=True):
+            assert item["label"].sum() == 1
+
+
 DUKE_ROWS = [
     ("Breast_MRI_001", "L", "0"),
     ("Breast_MRI_002", "R", "0"),
@@ -148,6 +155,12 @@ def test_odelia_unilateral(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "1 without an image: CAM/CAM5_right" in shown
     assert "2 without a label: UKA/UKA4_left, UKA/UKA5_left" in shown
     assert "2 listed again, counted once: CAM/CAM0_left, UKA/UKA0_left" in shown
+    code, three = prepare("odelia-lesions", tmp_path / "root")
+    assert code == 0
+    assert three["class_names"] == ["No lesion", "Benign", "Malignant"]
+    names = [items(three)[name, name.split("_")[1]]["label"] for name in ("CAM0_left", "CAM0_right", "CAM1_left")]
+    assert names == [["No lesion"], ["Benign"], ["Malignant"]]
+    check_exclusive(tmp_path / "datalist.json", three["class_names"])
 
 
 def test_odelia_bilateral(tmp_path: Path) -> None:
@@ -201,6 +214,11 @@ def test_a_table_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     table.write_text("study,patient,side,label\ns1,p1,both,1\n")
     assert prepare("breasts", root, "--table", str(table))[0] == 1
     assert "study s1: side must be left or right; got 'both'" in capsys.readouterr().err
+    table.write_text("study,patient,side,lesion\n" + "".join(f"s{n},p{n},left,{n % 3}\n" for n in range(12)))
+    code, three = prepare("breasts-lesions", root, "--table", str(table))
+    assert code == 0
+    assert [items(three)[f"s{n}", "left"]["label"] for n in range(3)] == [["No lesion"], ["Benign"], ["Malignant"]]
+    check_exclusive(tmp_path / "datalist.json", three["class_names"])
     assert prepare("breasts", root)[0] == 1
     assert "name the CSV with the columns study, patient, side and label" in capsys.readouterr().err
 
@@ -232,6 +250,12 @@ def test_fastmri(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pair = [found[f"fastMRI_breast_00{number}", ""] for number in (5, 6)]
     assert pair[0]["split"] == pair[1]["split"]
     assert pair[0]["patient"] == pair[1]["patient"] == "repeated 1"
+    code, three = prepare("fastmri-breast-lesions", root)
+    assert code == 0
+    # 1 is malignant and 2 benign here: the codes are not in the order of severity
+    labels = [items(three)[f"fastMRI_breast_{number:03}", ""]["label"] for number in (1, 2, 3)]
+    assert labels == [["Malignant"], ["Benign"], ["No lesion"]]
+    check_exclusive(tmp_path / "datalist.json", three["class_names"])
 
 
 def test_mama_mia_cannot_tell_malignant_from_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
