@@ -1,4 +1,4 @@
-"""Make the sample data of the breast MRI bundle: generated dynamic contrast studies in the folders of Duke's collection.
+"""Make the sample data of the breast MRI bundle: generated dynamic contrast studies in the folders of Duke's data.
 
     python scripts/samples/make_breast_sample.py --output SAMPLE_DATA_OF_THE_BUNDLE
     python scripts/samples/make_breast_sample.py --output FOLDER --studies 400 --spacing 1.5 1.5 3 --diameters 4 8

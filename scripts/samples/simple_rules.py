@@ -2,8 +2,8 @@
 
     python scripts/samples/simple_rules.py bundles/breast_mri_classification
 
-The rules are applied to the crops that the training sees, on all breasts of the sample, and their AUROC is written to the
-bundle's page between its marks for it. Direction counts: below 0.5 the rule points the wrong way.
+The rules are applied to the crops that the training sees, on all breasts of the sample, and their AUROC is written to
+the bundle's page between its marks for it. Direction counts: below 0.5 the rule points the wrong way.
 """
 
 from __future__ import annotations

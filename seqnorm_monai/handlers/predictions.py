@@ -36,7 +36,7 @@ class PredictionWriter:
 
     Rows come in the order of `loader.dataset.data`; paths are relative to `root`, the folder (or file) given to
     `seqnorm_monai.data.items.find_images`. The UIDs are read from the metadata of `image` and empty where absent.
-    `columns` are entries of the items that stand behind the path, as the `side` of a breast: a rejection names them, too.
+    `columns` are entries of the items that stand behind the path, as the `side` of a breast, of a rejection too.
     `pred` of the engine's output must be probabilities (classes,): a value that is not finite rejects its image. Every
     item of the dataset stands in one of the two tables, but for documents (tables, texts, programs), which stand in
     `files.csv` alone; what the run did not reach is rejected with that reason.

@@ -104,7 +104,7 @@ def generate(plan: StudyPlan, grid: Grid) -> BreastStudy:
 
     Signal = coil * tissue * (1 + enhancement(t)) + noise, each phase moved by its movement; air is 0, as scanners that
     mask the background write it. A generated study is no simulation of a scanner: it has the difficulties that a
-    classifier meets, vessels and heart that enhance and wash out like a cancer, glands that enhance like a benign lesion.
+    classifier meets: vessels and a heart that enhance and wash out, glands that enhance like a benign lesion.
     """
     random = np.random.default_rng([plan.seed, 2])
     before, rising = _tissues(plan, grid, random)

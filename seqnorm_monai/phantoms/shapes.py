@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -66,7 +67,7 @@ def tube(grid: Grid, points: npt.NDArray[np.float64], radius: float) -> Volume:
     found = np.zeros(grid.shape, dtype=np.float32)
     corner, spacing = grid.affine[:3, 3], np.array(grid.spacing)
     share = min(1.0, float(np.pi * radius**2 / np.sort(spacing)[:2].prod()))
-    for one, two in zip(points, points[1:], strict=False):
+    for one, two in pairwise(points):
         steps = max(2, int(np.ceil(np.linalg.norm(two - one) / (0.5 * spacing.min()))))
         for place in np.linspace(one, two, steps):
             reach = np.maximum(radius, 0.5 * spacing)

@@ -14,7 +14,8 @@ import pytest
 from pydicom.uid import generate_uid
 
 from seqnorm_monai.images.dicom.write import RadiographHeader, write_radiograph
-from tests.makers.bundles import CHEST, ROOT, SHARED, copy_bundle, run_command
+from seqnorm_monai.phantoms.collection import Recipe, write_collection
+from tests.makers.bundles import BUNDLES, CHEST, ROOT, SHARED, copy_bundle, run_command
 
 # appended to what trains, so that a test of the command does not wait for the result
 QUICK = " --max_epochs 1 --network_def#num_layers 1"
@@ -68,10 +69,14 @@ def test_readmes_commands_run(tmp_path: Path) -> None:
     """In the order of the page, in a copy of the bundle; installing is what brought the tests here."""
     user_folder(tmp_path)
     (tmp_path / "bundles").mkdir()
-    bundle = copy_bundle(CHEST, tmp_path / "bundles")
+    write_collection(Recipe(studies=13), tmp_path / "BREAST_FOLDER", num_workers=2)
+    for original in BUNDLES:
+        bundle = copy_bundle(original, tmp_path / "bundles")
     shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
     ran = []
     for command in [*commands(ROOT / "README.md"), *commands(ROOT / "seqnorm_monai/images/README.md")]:
+        if command.startswith("cd bundles/"):
+            bundle = tmp_path / command.removeprefix("cd ")
         if not command.startswith(("python ", "seqnorm ")):
             continue
         command = command.replace("DICOM_FOLDER", "studies").replace("/path/to/", f"{tmp_path}/")
@@ -83,7 +88,9 @@ def test_readmes_commands_run(tmp_path: Path) -> None:
             command += " --network_def#num_layers 1"
         run_command(command, bundle if inside else tmp_path)
         ran.append(command)
-    assert len(ran) == 13
+    assert len(ran) == 16
+    breasts = (tmp_path / "bundles/breast_mri_classification/output/inference/predictions.csv").read_text()
+    assert len(breasts.splitlines()) == 1 + 25
     content = json.loads((tmp_path / "content.json").read_text())
     assert len(content["rows"]) == len(content["files"]) == len(list((tmp_path / "volumes").iterdir())) == 40
     assert len((tmp_path / "results/predictions.csv").read_text().splitlines()) == 41
@@ -108,11 +115,13 @@ def test_each_page_is_found() -> None:
 
 
 @pytest.mark.slow
-def test_bundles_page_commands_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("original", BUNDLES, ids=lambda path: path.name)
+def test_bundles_page_commands_run(original: Path, tmp_path: Path) -> None:
     """The table of the bundle's page, row by row."""
-    bundle = copy_bundle(CHEST, tmp_path)
-    shutil.copytree(bundle / "sample_data" / "images", tmp_path / "FOLDER")
-    rows = re.findall(r"^\| [\w ]+ \| `(python .*?)` \|$", (CHEST / "docs/README.md").read_text(), re.M)
+    bundle = copy_bundle(original, tmp_path)
+    folder = bundle / "sample_data" / ("images" if original == CHEST else "Breast_MRI_003")
+    shutil.copytree(folder, tmp_path / "FOLDER")
+    rows = re.findall(r"^\| [\w ]+ \| `(python .*?)` \|$", (original / "docs/README.md").read_text(), re.M)
     schema = SHARED / "data" / "meta_schema_20240725.json"
     ran = []
     for command in rows:
