@@ -115,7 +115,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "seed": arguments.seed,
         "classes": {name: positives[name] for name in classes},
         "images": {split: len(items) for split, items in datalist.items()},
-        "sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(images.glob("*.dcm"))},
+        "sha256": {
+            f"images/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(images.glob("*.dcm"))
+        },
     }
     (arguments.output / "provenance.json").write_text(json.dumps(provenance, indent=1) + "\n")
     print(json.dumps({name: provenance[name] for name in ("classes", "images")}, indent=1))

@@ -23,7 +23,7 @@ from seqnorm_monai.data import load_datalist
 
 BEGIN = "<!-- simple rules: scripts/samples/simple_rules.py writes what is between these marks -->\n"
 END = "<!-- end of simple rules -->"
-CHANNELS = ["pre", "sub_1", "sub_2"]
+CHANNELS = ["pre", "sub_1", "sub_2"]  # behind the pre that tells the body
 
 
 def crops(bundle: Path) -> tuple[np.ndarray, np.ndarray]:

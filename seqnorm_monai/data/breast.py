@@ -84,18 +84,20 @@ class CropBreast(Transform):
     Args:
         size: voxels along x, y and z, for both sides; one number serves all three.
         mirror_right: mirror the right breast, so that all look like left ones.
+        drop_first: the first channel tells the body (e.g. ``pre``), and is left out of the result.
 
     Raises `BreastSideError` if the image does not show that side, or does not tell which it shows.
     """
 
     backend = [TransformBackends.NUMPY]  # noqa: RUF012
 
-    def __init__(self, size: int | Sequence[int], *, mirror_right: bool = False) -> None:
+    def __init__(self, size: int | Sequence[int], *, mirror_right: bool = False, drop_first: bool = False) -> None:
         numbers = [size] * 3 if isinstance(size, int) else list(size)
         if len(numbers) != 3 or any(int(number) < 1 for number in numbers):
             raise ValueError(f"argument size must be one or three numbers of voxels; got {size!r}")
         self.size = tuple(map(int, numbers))
         self.mirror_right = mirror_right
+        self.drop_first = drop_first
         self._to_ras = Orientation(axcodes="RAS", labels=(("L", "R"), ("P", "A"), ("I", "S")))
 
     def __call__(self, image: MetaTensor, side: str) -> MetaTensor:
@@ -103,7 +105,9 @@ class CropBreast(Transform):
             raise ValueError(f"argument side must be left or right; got {side!r}")
         upright = self._to_ras(image)
         mask = body_mask(np.asarray(upright[0], dtype=np.float32))
-        found = self._crop(upright, mask, side)
+        if self.drop_first and len(upright) < 2:
+            raise ValueError("argument drop_first: the image has one channel, so that nothing would be left")
+        found = self._crop(upright[1:] if self.drop_first else upright, mask, side)
         return Flip(spatial_axis=0)(found) if self.mirror_right and side == "right" else found
 
     def _crop(self, image: MetaTensor, mask: Mask, side: str) -> MetaTensor:
@@ -159,11 +163,12 @@ class CropBreastd(MapTransform):
         *,
         side_key: str = "side",
         mirror_right: bool = False,
+        drop_first: bool = False,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.side_key = side_key
-        self.crop = CropBreast(size, mirror_right=mirror_right)
+        self.crop = CropBreast(size, mirror_right=mirror_right, drop_first=drop_first)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result = dict(data)

@@ -55,7 +55,7 @@ def draw_plan(
     seed: int,
     kinds: Mapping[str, str],
     *,
-    diameters: tuple[float, float] = (16.0, 28.0),
+    diameters: tuple[float, float] = (18.0, 30.0),
     num_phases: int = 3,
     movement: float = 0.7,
     sides: tuple[str, ...] = ("left", "right"),

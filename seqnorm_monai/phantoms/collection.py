@@ -32,7 +32,7 @@ class Recipe:
 
     studies: int = 101
     spacing: tuple[float, float, float] = (3.5, 3.5, 5.0)
-    diameters: tuple[float, float] = (16.0, 28.0)
+    diameters: tuple[float, float] = (18.0, 30.0)
     enhanced_only: bool = False
     seed: int = 0
 

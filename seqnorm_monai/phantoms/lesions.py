@@ -34,8 +34,8 @@ def draw_lesion(
 ) -> Lesion:
     """A lesion: both kinds have the same sizes and the same first enhancement, and differ in what follows.
 
-    Malignant ones wash out (the enhancement falls to 40 to 65 % until the last phase) and have a rough surface; benign
-    ones go on rising (120 to 160 %) and are smooth. Our reading of the kinetic curves of BI-RADS (types 3 and 1).
+    Malignant ones wash out (the enhancement falls to 35 to 60 % until the last phase) and have a rough surface; benign
+    ones go on rising (130 to 170 %) and are smooth. Our reading of the kinetic curves of BI-RADS (types 3 and 1).
     """
     radius = random.uniform(*diameters) / 2
     radii = tuple(float(radius * factor) for factor in random.uniform(0.8, 1.2, 3))
@@ -44,8 +44,8 @@ def draw_lesion(
         kind=kind,
         centre=centre,
         radii=radii,
-        enhancement=float(random.uniform(0.9, 1.6)),
-        slope=float(random.uniform(0.4, 0.65) if malignant else random.uniform(1.2, 1.6)),
+        enhancement=float(random.uniform(1.1, 1.9)),
+        slope=float(random.uniform(0.35, 0.6) if malignant else random.uniform(1.3, 1.7)),
         roughness=float(random.uniform(0.1, 0.25) if malignant else random.uniform(0.0, 0.12)),
         seed=int(random.integers(2**31)),
     )

@@ -52,7 +52,12 @@ def test_sample_is_small_and_its_checksums_hold(bundle: Path) -> None:
     files = [path for path in (bundle / "sample_data").rglob("*") if path.is_file()]
     assert 0 < sum(path.stat().st_size for path in files) <= 8_000_000
     provenance = json.loads((bundle / "sample_data" / "provenance.json").read_text())
-    found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.suffix == ".dcm"}
+    sample = bundle / "sample_data"
+    found = {
+        path.relative_to(sample).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+        if path.suffix == ".dcm"
+    }
     assert found == provenance["sha256"]
 
 

@@ -184,6 +184,18 @@ def test_channels_stay_together_and_beyond_the_array_is_nothing() -> None:
     assert (crop == 0).any()
 
 
+def test_the_channel_of_the_body_may_be_left_out() -> None:
+    """A subtraction alone does not show where the body is."""
+    values, affine = patient()
+    both = MetaTensor(torch.from_numpy(np.stack([values, values * 0.5])), affine=torch.from_numpy(affine))
+    for side in ("left", "right"):
+        whole, part = (CropBreast(SIZE, drop_first=drop)(both, side) for drop in (False, True))
+        assert torch.equal(part.as_tensor(), whole.as_tensor()[1:])
+        assert np.array_equal(part.affine, whole.affine)
+    with pytest.raises(ValueError, match="drop_first: the image has one channel"):
+        CropBreast(SIZE, drop_first=True)(both[:1], "left")
+
+
 def test_arguments_are_checked() -> None:
     with pytest.raises(ValueError, match="argument size must be one or three numbers"):
         CropBreast((3, 4))
