@@ -62,7 +62,7 @@ def summarise(metrics: Sequence[dict[str, Any]]) -> dict[str, Any]:
     count = len(metrics)
     return {
         "what": f"AUROC on the sample's test list: value is the mean over {count} trainings (seeds 0 to {count - 1}), "
-        "lower and upper the least and the greatest of them; confounded data, no medical skill",
+        "lower and upper the least and the greatest of them; sample data, no medical skill",
         "num_images": metrics[0]["num_images"],
         "num_patients": metrics[0]["num_patients"],
         "mean_auroc": over_seeds([m["mean"]["auroc"]["value"] for m in metrics]),
