@@ -13,7 +13,17 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from seqnorm_monai.data.caching import item_hash
-from seqnorm_monai.data.fault_tolerant import DOCUMENT, FILES, IMAGE, PATH, SERIES, SET_ASIDE, STUDY, UNREADABLE
+from seqnorm_monai.data.fault_tolerant import (
+    DOCUMENT,
+    FILES,
+    IMAGE,
+    PATH,
+    SECONDS,
+    SERIES,
+    SET_ASIDE,
+    STUDY,
+    UNREADABLE,
+)
 from seqnorm_monai.data.load import LoadStudy
 from seqnorm_monai.data.tensors import to_metatensor
 from seqnorm_monai.images.dynamic import DynamicStudy, DynamicStudyError, FoundStudies, find_studies
@@ -22,8 +32,8 @@ from seqnorm_monai.images.records import FileRecord, FileStatus
 from seqnorm_monai.images.rules import parse_rules
 from seqnorm_monai.images.sources import open_sources
 
-# beside the keys of other items: seconds of each phase since pre, the attribute that ordered them, how pre was told
-SECONDS, CLOCK, DECIDED = "seconds", "clock", "decided"
+# beside the keys of other items: the attribute that ordered the phases, and how pre was told
+CLOCK, DECIDED = "clock", "decided"
 
 
 def find_dynamic_studies(

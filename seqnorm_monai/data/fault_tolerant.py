@@ -27,6 +27,10 @@ PATH = "path"
 INDEX = "item_index"
 # all files of an item, and their UIDs
 FILES, STUDY, SERIES = "files", "study", "series"
+# of each phase of a dynamic study since the one before the contrast agent, None where unknown
+SECONDS = "seconds"
+# lists whose lengths differ from item to item: the data set keeps them, a batch cannot
+_NO_BATCH = (FILES, SECONDS)
 # why an item can never be read, whether it is in order all the same, and whether it is a table, a text or a program:
 # the transforms are not asked
 UNREADABLE, SET_ASIDE, DOCUMENT = "unreadable", "set_aside", "document"
@@ -57,8 +61,8 @@ class FaultTolerantDataset(Dataset):
     """A `monai.data.Dataset` whose items are transformed samples or `Rejection`s.
 
     `data` holds mappings with a path under `image`, or an image that is read later and its path under `path`; a sample
-    is what the transform returns, a dict, with the path added under `path` and the position of the item under
-    `item_index`. An item with a reason under `unreadable` is a rejection. Any `Exception` of a transform rejects its
+    is what the transform returns, a dict, without `files` and `seconds`, with the path added under `path` and the
+    position of the item under `item_index`. An item with a reason under `unreadable` is a rejection. Any `Exception` of a transform rejects its
     item, except those of the machine, which are raised as `MachineError`; `KeyboardInterrupt` and the like pass. The
     reason is the text of the first exception of the chain that carries a string `reason`; of any other exception it is
     the name of its class and of the transform only, as its text could quote the header, and so a patient, into logs.
@@ -93,7 +97,8 @@ class FaultTolerantDataset(Dataset):
             return Rejection(path, reason_text(error, self.transform), index, is_set_aside(error))
         if not isinstance(sample, dict):
             raise TypeError(f"argument transform must return one dict per item; got {type(sample).__name__}")
-        return {**sample, PATH: path, INDEX: index}
+        kept = {key: value for key, value in sample.items() if key not in _NO_BATCH}
+        return {**kept, PATH: path, INDEX: index}
 
 
 @dataclass(frozen=True)

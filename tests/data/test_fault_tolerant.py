@@ -343,3 +343,16 @@ def test_undecodable_names(tmp_path: Path) -> None:
     (batch,) = loader_of(tmp_path, num_workers=1)
     assert batch["path"] == [str(tmp_path / name)]
     assert np.isclose(batch["image"].max(), 2)
+
+
+def test_items_whose_lists_differ_in_length_stay_in_one_batch() -> None:
+    """Studies have other numbers of files and of phases, and seconds that nobody knows."""
+    items = [
+        {"image": "a", "files": ("a", "b"), "seconds": [0.0, 9.0]},
+        {"image": "c", "files": ("c",), "seconds": [None, None, None]},
+    ]
+    data = FaultTolerantDataset(items, lambda item: {**item, "image": torch.zeros(1, 2)})
+    loader = FaultTolerantLoader(data, batch_size=2, num_workers=0)
+    (batch,) = list(loader)
+    assert batch["image"].shape == (2, 1, 2)
+    assert loader.rejections == []
