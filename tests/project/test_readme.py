@@ -69,7 +69,7 @@ def test_readmes_commands_run(tmp_path: Path) -> None:
     """In the order of the page, in a copy of the bundle; installing is what brought the tests here."""
     user_folder(tmp_path)
     (tmp_path / "bundles").mkdir()
-    write_collection(Recipe(studies=13), tmp_path / "BREAST_FOLDER", num_workers=2)
+    write_collection(Recipe(studies=40, spacing=(7.0, 7.0, 10.0)), tmp_path / "BREAST_FOLDER", num_workers=2)
     for original in BUNDLES:
         bundle = copy_bundle(original, tmp_path / "bundles")
     shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
@@ -90,7 +90,7 @@ def test_readmes_commands_run(tmp_path: Path) -> None:
         ran.append(command)
     assert len(ran) == 16
     breasts = (tmp_path / "bundles/breast_mri_classification/output/inference/predictions.csv").read_text()
-    assert len(breasts.splitlines()) == 1 + 25
+    assert len(breasts.splitlines()) == 1 + 79
     content = json.loads((tmp_path / "content.json").read_text())
     assert len(content["rows"]) == len(content["files"]) == len(list((tmp_path / "volumes").iterdir())) == 40
     assert len((tmp_path / "results/predictions.csv").read_text().splitlines()) == 41
