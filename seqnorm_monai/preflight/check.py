@@ -121,8 +121,9 @@ def _check_images(
     kept = NUM_STEPS * int(parser.get_parsed_content("batch_size"))
     found = survey([item for item, _ in chosen], transforms, num_kept=kept)
     size = parser.get_parsed_content("image_size")
+    spacing = parser.get_parsed_content("spacing")
     axes = list(size) if isinstance(size, (list, tuple)) else [size]
-    report.findings += image_findings(found, {item["image"]: split for item, split in chosen}, axes)
+    report.findings += image_findings(found, {item["image"]: split for item, split in chosen}, axes, spacing)
     report.lines += [
         f"images: {found.looked_at} looked at, {len(found.unreadable)} cannot be read",
         f"sizes: {most_common(found.sizes)}",

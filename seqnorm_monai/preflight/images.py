@@ -92,8 +92,16 @@ def survey(
     return found
 
 
-def image_findings(found: ImageSurvey, split_of: Mapping[str, str], image_size: Sequence[int]) -> list[Finding]:
-    """What cannot be read, images that stand twice, and sizes that do not fit what the network sees."""
+def image_findings(
+    found: ImageSurvey,
+    split_of: Mapping[str, str],
+    image_size: Sequence[int],
+    spacing: Sequence[float] | None = None,
+) -> list[Finding]:
+    """What cannot be read, images that stand twice, and sizes that do not fit what the network sees.
+
+    `spacing`: mm to which images are resampled before they are cropped to `image_size`, None where they are scaled.
+    """
     findings = [
         Finding(True, f"{rejection.path}: {rejection.reason}", "repair the file or take it out of the datalist")
         for rejection in found.unreadable
@@ -104,12 +112,26 @@ def image_findings(found: ImageSurvey, split_of: Mapping[str, str], image_size: 
         if len(splits) > 1:
             text += f", in the splits {' and '.join(splits)}"
         findings.append(Finding(len(splits) > 1, text, "keep one of them"))
-    if found.sizes:
-        median = float(np.median([max(size) for size in found.sizes]))
-        if median >= 2 * max(image_size):
-            text = f"half of the images are {median:.0f} pixels or longer, and the network sees {max(image_size)}"
-            findings.append(Finding(False, text, "small findings may be lost: try a larger image_size"))
-    return findings
+    return findings + (_lost_detail(found, image_size) if spacing is None else _lost_spacing(found, spacing))
+
+
+def _lost_detail(found: ImageSurvey, image_size: Sequence[int]) -> list[Finding]:
+    """Images that are scaled to half of their size or less."""
+    median = float(np.median([max(size) for size in found.sizes])) if found.sizes else 0.0
+    if median < 2 * max(image_size):
+        return []
+    text = f"half of the images are {median:.0f} pixels or longer, and the network sees {max(image_size)}"
+    return [Finding(False, text, "small findings may be lost: try a larger image_size")]
+
+
+def _lost_spacing(found: ImageSurvey, spacing: Sequence[float]) -> list[Finding]:
+    """Images that are resampled to twice the distance of their voxels or more."""
+    known = [min(one) for one in found.spacings if one is not None]
+    median = float(np.median(known)) if known else float("inf")
+    if min(spacing) < 2 * median:
+        return []
+    text = f"half of the images have voxels of {median:.2g} mm or less, and the network sees {min(spacing):.2g} mm"
+    return [Finding(False, text, "small findings may be lost: try a finer spacing")]
 
 
 def most_common(values: Sequence[object], most: int = 3) -> str:
