@@ -62,11 +62,11 @@ class FaultTolerantDataset(Dataset):
 
     `data` holds mappings with a path under `image`, or an image that is read later and its path under `path`; a sample
     is what the transform returns, a dict, without `files` and `seconds`, with the path added under `path` and the
-    position of the item under `item_index`. An item with a reason under `unreadable` is a rejection. Any `Exception` of a transform rejects its
-    item, except those of the machine, which are raised as `MachineError`; `KeyboardInterrupt` and the like pass. The
-    reason is the text of the first exception of the chain that carries a string `reason`; of any other exception it is
-    the name of its class and of the transform only, as its text could quote the header, and so a patient, into logs.
-    For the same cause `log_stats` of the transform, which prints the failing item, is switched off.
+    position of the item under `item_index`. An item with a reason under `unreadable` is a rejection. Any `Exception` of
+    a transform rejects its item, except those of the machine, which are raised as `MachineError`; `KeyboardInterrupt`
+    and the like pass. The reason is the text of the first exception of the chain that carries a string `reason`; of any
+    other exception it is the name of its class and of the transform only, as its text could quote the header, and so a
+    patient, into logs. For the same cause `log_stats` of the transform, which prints the failing item, is switched off.
     """
 
     def __init__(

@@ -3,8 +3,9 @@
 Ignite handlers for MONAI's engines, each with `attach(engine)`. MONAI's `ClassificationSaver` writes no header, knows
 no rejection and keeps everything in memory; its `MetricsSaver` and `MetricLogger` write no table of the epochs; its
 `CheckpointSaver` writes in place; its `LrScheduleHandler` knows nothing of gathered gradients. `EpochSeeder` makes a
-resumed training draw what an unbroken one draws, and `RunLock` refuses a second run in a folder. The engines must decollate (their default). With several processes, attach the
-checkpoints, the seeder and the lock in all of them and the others on rank 0 of a run that is not divided.
+resumed training draw what an unbroken one draws, and `RunLock` refuses a second run in a folder. The engines must
+decollate (their default). With several processes, attach the checkpoints, the seeder and the lock in all of them and
+the others on rank 0 of a run that is not divided.
 """
 
 from seqnorm_monai.handlers.checkpoints import BestModelSaver, ResumableCheckpoint
