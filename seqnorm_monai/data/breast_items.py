@@ -19,6 +19,7 @@ def find_breasts(
     source: str | os.PathLike[str],
     rules: Mapping[str, Any] | None = None,
     *,
+    any_grid: bool = False,
     exclude: Sequence[str] = (),
     num_workers: int = 0,
 ) -> list[dict[str, Any]]:
@@ -30,7 +31,7 @@ def find_breasts(
 
     Raises what `find_dynamic_studies` raises.
     """
-    items = find_dynamic_studies(source, rules, exclude=exclude, num_workers=num_workers)
+    items = find_dynamic_studies(source, rules, any_grid=any_grid, exclude=exclude, num_workers=num_workers)
     return [breast for item in items for breast in _breasts(item)]
 
 

@@ -31,6 +31,7 @@ from seqnorm_monai.images.inventory import take_inventory
 from seqnorm_monai.images.records import FileRecord, FileStatus
 from seqnorm_monai.images.rules import parse_rules
 from seqnorm_monai.images.sources import open_sources
+from seqnorm_monai.paths import require_flag
 
 # beside the keys of other items: the attribute that ordered the phases, and how pre was told
 CLOCK, DECIDED = "clock", "decided"
@@ -40,6 +41,7 @@ def find_dynamic_studies(
     source: str | os.PathLike[str],
     rules: Mapping[str, Any] | None = None,
     *,
+    any_grid: bool = False,
     exclude: Sequence[str] = (),
     num_workers: int = 0,
 ) -> list[dict[str, Any]]:
@@ -48,7 +50,8 @@ def find_dynamic_studies(
     An item is one study, `{"image": DynamicStudy, "path", "files", "study", "seconds", "clock", "decided"}`, or one
     file that is part of none, with its reason, as `seqnorm_monai.data.find_images` gives it. `rules` are in the grammar
     of `seqnorm_monai.images.rules`: a selection named "dynamic" says which series are phases, one named "pre" which of
-    them are before the contrast agent.
+    them are before the contrast agent, one named "t2" which series is T2-weighted. `any_grid`: phases on another grid
+    than pre are resampled onto it when they are read, instead of refused.
 
     Raises UnreadableFileError when `source` cannot be read, ValueError when it holds no file, SelectionRuleError.
     """
@@ -57,7 +60,7 @@ def find_dynamic_studies(
     inventory = take_inventory(sources, num_workers=num_workers)
     if not inventory.files:
         raise ValueError(f"argument source: {source} holds no file" + (" that exclude leaves" if exclude else ""))
-    found = find_studies(inventory, sources, selections)
+    found = find_studies(inventory, sources, selections, any_grid=any_grid)
     items = [_study_item(study) for study in found.studies]
     items += [_file_item(record, sources.folder) for record in found.files]
     return sorted(items, key=lambda item: str(item[PATH]))
@@ -68,13 +71,17 @@ class LoadDynamicStudyd(MapTransform):
 
     Takes a `DynamicStudy` of `find_dynamic_studies`, or the path of a folder, file, DICOMDIR or ZIP archive that holds
     one study. Channels are ``pre``, ``post_1``, ``post_2`` and so on, and ``sub_k``: post k minus pre, both rescaled by
-    their modality LUT (PS3.3 section C.11.1) before. Axes and affine are those of `seqnorm_monai.data.LoadStudy`.
+    their modality LUT (PS3.3 section C.11.1) before; ``t2`` is the T2-weighted series, resampled onto pre. Axes
+    and affine are those of `seqnorm_monai.data.LoadStudy`.
 
     Args:
         keys: entries of the item.
         channels: in the order of the tensor.
         percentiles: of pre; they become 0 and 1, in all phases by the same two numbers, so that enhancement survives. A
-            subtraction is divided by their distance alone. None leaves the values as they are.
+            subtraction is divided by their distance alone; ``t2`` is scaled by percentiles of its own. None leaves
+            the values as they are.
+        registered: move each phase rigidly onto pre before it is subtracted, by ITK (a second a phase, or more).
+        any_grid: see `find_dynamic_studies`; for paths.
         rules: see `find_dynamic_studies`; for paths.
 
     The last study is kept, so that the items of both breasts, one after the other, cost one decoding.
@@ -91,6 +98,8 @@ class LoadDynamicStudyd(MapTransform):
         channels: Sequence[str],
         *,
         percentiles: Sequence[float] | None = None,
+        registered: bool = False,
+        any_grid: bool = False,
         rules: Mapping[str, Any] | None = None,
         allow_missing_keys: bool = False,
     ) -> None:
@@ -98,6 +107,8 @@ class LoadDynamicStudyd(MapTransform):
         if percentiles is not None and not (len(percentiles) == 2 and 0 <= percentiles[0] < percentiles[1] <= 100):
             raise ValueError(f"argument percentiles must be two rising numbers of 0 to 100; got {percentiles!r}")
         self.percentiles = None if percentiles is None else tuple(map(float, percentiles))
+        self.registered = require_flag(registered, "registered")
+        self.any_grid = require_flag(any_grid, "any_grid")
         self._last: tuple[bytes, MetaTensor] | None = None
         if isinstance(channels, str) or not channels:
             raise TypeError(f"argument channels must be a list of names such as pre and sub_1; got {channels!r}")
@@ -126,18 +137,20 @@ class LoadDynamicStudyd(MapTransform):
         if isinstance(source, DynamicStudy):
             return self._tensor(source)
         with open_sources(source) as sources:
-            found = find_studies(take_inventory(sources), sources, self.rules)
+            found = find_studies(take_inventory(sources), sources, self.rules, any_grid=self.any_grid)
             return self._tensor(_only(source, found))
 
     def _tensor(self, study: DynamicStudy) -> MetaTensor:
         if self.percentiles is None:
-            return to_metatensor(study.read(self.channels))
-        image = study.read([*self.channels, "pre"])
+            return to_metatensor(study.read(self.channels, registered=self.registered))
+        image = study.read([*self.channels, "pre"], registered=self.registered)
         low, high = np.percentile(image.pixels[-1], self.percentiles)
         scaled = image.pixels[:-1]
         for channel, pixels in zip(self.channels, scaled, strict=True):
-            pixels -= 0 if channel.startswith("sub_") else np.float32(low)
-            pixels /= np.float32(max(high - low, np.finfo(np.float32).tiny))
+            # T2 has a scale of its own
+            ends = np.percentile(pixels, self.percentiles) if channel == "t2" else (low, high)
+            pixels -= 0 if channel.startswith("sub_") else np.float32(ends[0])
+            pixels /= np.float32(max(ends[1] - ends[0], np.finfo(np.float32).tiny))
         return to_metatensor(replace(image, pixels=scaled))
 
 

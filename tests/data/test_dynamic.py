@@ -129,7 +129,7 @@ def test_both_breasts_of_a_study_cost_one_decoding(tmp_path: Path, monkeypatch: 
     nifti_files(tmp_path / "b", ["pre", "post_1"])
     decoded = []
     read = DynamicStudy.read
-    monkeypatch.setattr(DynamicStudy, "read", lambda study, names: decoded.append(study.path) or read(study, names))
+    monkeypatch.setattr(DynamicStudy, "read", lambda study, *a, **k: decoded.append(study.path) or read(study, *a, **k))
     load = LoadDynamicStudyd("image", CHANNELS)
     left, right = (load({"image": tmp_path / "a", "side": side})["image"] for side in ("left", "right"))
     assert len(decoded) == 1

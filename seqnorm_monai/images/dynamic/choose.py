@@ -6,12 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from seqnorm_monai.images.dynamic.candidates import Candidate
+from seqnorm_monai.images.dynamic.grids import Grid
 from seqnorm_monai.images.dynamic.study import DynamicPhase
 from seqnorm_monai.images.dynamic.times import in_time
+from seqnorm_monai.images.inventory import ImageEntry
 from seqnorm_monai.images.rules import Selection
 
 # names of selections: which series are the dynamic ones, and which of them is before the contrast
 DYNAMIC, PRE = "dynamic", "pre"
+# and which of the others is the T2-weighted one
+T2 = "t2"
+# What makes an image T2-weighted, in ms: our reading; spin echoes of the breast take 60 to 120 and 3000 and more
+_T2_ECHO, _T2_REPETITION = 50.0, 1500.0
+T2_ASIDE = "T2-weighted, no phase: read where the channel t2 is asked for"
 _BY_ORDER = "the first in time"
 
 
@@ -27,19 +34,24 @@ class Choice:
     clock: str
     decided: str
     aside: Mapping[int, str]
+    t2: tuple[ImageEntry, ...] = ()
 
 
-def choose_phases(candidates: Sequence[Candidate], rules: Sequence[Selection] = ()) -> Choice:
+def choose_phases(
+    candidates: Sequence[Candidate], rules: Sequence[Selection] = (), *, any_grid: bool = False
+) -> Choice:
     """The dynamic series among the volumes of a study, and the roles of its phases.
 
     Volumes on one grid and of one protocol are a series of phases, whatever series they were stored as; volumes that a
     selection named "dynamic" names need no common protocol. If there are several, the one counts in which a contrast
     agent comes up; else the only one of three phases or more. Of its phases, pre is what the selection "pre" names;
-    else the last one before the contrast agent comes up; else the first in time.
+    else the last one before the contrast agent comes up; else the first in time. `any_grid`: phases may lie on other
+    grids of one frame of reference. T2-weighted is, beside the phases, what the selection "t2" names, or else has an
+    echo time of 50 ms and a repetition time of 1500 ms or more.
 
     Raises UnclearStudyError where that does not decide.
     """
-    chosen = _chosen_group(candidates, rules)
+    chosen = _chosen_group(candidates, rules, any_grid)
     ordered = in_time(chosen) or _by_rule(chosen, rules)
     if ordered is None:
         raise UnclearStudyError(f"no time tells its phases apart: {_listed(chosen)}")
@@ -54,7 +66,21 @@ def choose_phases(candidates: Sequence[Candidate], rules: Sequence[Selection] = 
     for place, one in enumerate(phases[pre:]):
         moment = None if seconds is None else seconds[pre + place] - seconds[pre]
         found.append(DynamicPhase(one.entry, f"post_{place}" if place else "pre", moment))
-    return Choice(tuple(found), clock, decided, aside)
+    t2 = _t2([one for one in candidates if id(one) in aside], phases[pre], rules)
+    aside |= {id(one): T2_ASIDE for one in t2}
+    return Choice(tuple(found), clock, decided, aside, tuple(one.entry for one in t2))
+
+
+def _t2(others: Sequence[Candidate], pre: Candidate, rules: Sequence[Selection]) -> list[Candidate]:
+    """The T2-weighted volumes that can be brought onto pre."""
+    named = [one for one in others if any(rule.name == T2 and _fits(rule, one) for rule in rules)]
+    by_protocol = [
+        one
+        for one in others
+        if (one.protocol.echo_time or 0) >= _T2_ECHO and (one.protocol.repetition_time or 0) >= _T2_REPETITION
+    ]
+    found = named if any(rule.name == T2 for rule in rules) else by_protocol
+    return [one for one in found if one.grid.can_be_resampled(pre.grid)]
 
 
 def _by_rule(phases: Sequence[Candidate], rules: Sequence[Selection]) -> tuple[list[Candidate], None, str] | None:
@@ -64,14 +90,14 @@ def _by_rule(phases: Sequence[Candidate], rules: Sequence[Selection]) -> tuple[l
     return ([*named, *others], None, f"the selection {PRE!r}") if len(named) == len(others) == 1 else None
 
 
-def _chosen_group(candidates: Sequence[Candidate], rules: Sequence[Selection]) -> list[Candidate]:
+def _chosen_group(candidates: Sequence[Candidate], rules: Sequence[Selection], any_grid: bool) -> list[Candidate]:
     by_rule = [one for one in candidates if any(_fits(rule, one) for rule in rules if rule.name in (DYNAMIC, PRE))]
     is_named = any(rule.name == DYNAMIC for rule in rules)
     if is_named:
         if not by_rule:
             raise UnclearStudyError(f"no volume fits the selection {DYNAMIC!r}: {_listed(candidates)}")
         candidates = by_rule
-    groups = _groups(candidates, by_protocol=not is_named)
+    groups = _groups(candidates, by_protocol=not is_named, any_grid=any_grid)
     several = [group for group in groups if len(group) > 1]
     if not several:
         raise UnclearStudyError(f"no two volumes are phases of one series: {_listed(candidates)}")
@@ -84,16 +110,20 @@ def _chosen_group(candidates: Sequence[Candidate], rules: Sequence[Selection]) -
     raise UnclearStudyError(f"{len(several)} series of phases, and nothing tells which is the dynamic one: {texts}")
 
 
-def _groups(candidates: Sequence[Candidate], *, by_protocol: bool) -> list[list[Candidate]]:
+def _groups(candidates: Sequence[Candidate], *, by_protocol: bool, any_grid: bool) -> list[list[Candidate]]:
     groups: list[list[Candidate]] = []
     for one in candidates:
-        on_grid = (group for group in groups if not one.grid.difference(group[0].grid))
+        on_grid = (group for group in groups if _may_be_together(one.grid, group[0].grid, any_grid))
         group = next((g for g in on_grid if not by_protocol or one.protocol.is_same(g[0].protocol)), None)
         if group is None:
             groups.append([one])
         else:
             group.append(one)
     return groups
+
+
+def _may_be_together(one: Grid, other: Grid, any_grid: bool) -> bool:
+    return not one.difference(other) or (any_grid and one.can_be_resampled(other))
 
 
 def _check_stray(group: Sequence[Candidate], candidates: Sequence[Candidate]) -> None:

@@ -26,9 +26,12 @@ class FoundStudies:
     files: tuple[FileRecord, ...]
 
 
-def find_studies(inventory: Inventory, sources: Sources, rules: Sequence[Selection] = ()) -> FoundStudies:
+def find_studies(
+    inventory: Inventory, sources: Sources, rules: Sequence[Selection] = (), *, any_grid: bool = False
+) -> FoundStudies:
     """Sort the images of an inventory into dynamic studies, by StudyInstanceUID; of NIfTI files by their names.
 
+    `any_grid`: phases on another grid than pre are no refusal; they are resampled when they are read.
     Nothing raises for a study. A study without two volumes that may be phases is none: its files are set aside.
     """
     studies, refused, reasons = [], [], {}
@@ -41,7 +44,7 @@ def find_studies(inventory: Inventory, sources: Sources, rules: Sequence[Selecti
                 candidates.append(candidate(entry))
         try:
             _check_unread(inventory, entries[0].row.study, candidates)
-            choice = choose_phases(candidates, rules)
+            choice = choose_phases(candidates, rules, any_grid=any_grid)
         except UnclearStudyError as error:
             path = os.path.join(sources.folder, entries[0].names[0])
             refused.append(DynamicStudyError(path, f"no dynamic study: {error}"))
@@ -52,7 +55,9 @@ def find_studies(inventory: Inventory, sources: Sources, rules: Sequence[Selecti
             if id(one) in choice.aside:
                 reasons |= dict.fromkeys(one.entry.names, (FileStatus.SET_ASIDE, choice.aside[id(one)]))
         studies.append(_study(choice, sources))
-    named = named_studies([entry for entry in inventory.entries if not isinstance(entry.volume, Volume)], sources)
+    named = named_studies(
+        [entry for entry in inventory.entries if not isinstance(entry.volume, Volume)], sources, any_grid=any_grid
+    )
     studies += named.studies
     refused += named.refused
     reasons |= named.reasons
@@ -81,7 +86,7 @@ def _by_study(inventory: Inventory) -> list[list[ImageEntry]]:
 def _study(choice: Choice, sources: Sources) -> DynamicStudy:
     phases: tuple[DynamicPhase, ...] = choice.phases
     path = os.path.join(sources.folder, phases[0].entry.names[0])
-    return DynamicStudy(path, phases, choice.clock, choice.decided, sources.folder, sources.unpacked)
+    return DynamicStudy(path, phases, choice.clock, choice.decided, sources.folder, choice.t2, sources.unpacked)
 
 
 def _record(record: FileRecord, reasons: dict[str, tuple[FileStatus, str]]) -> FileRecord:

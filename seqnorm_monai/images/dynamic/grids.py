@@ -20,6 +20,11 @@ class Grid:
     affine: tuple[tuple[float, ...], ...] | None
     frame_of_reference: str = ""
 
+    def can_be_resampled(self, other: Grid) -> bool:
+        """Whether places of one are places of the other: both lie in the patient, in one frame of reference."""
+        same = self.frame_of_reference == other.frame_of_reference
+        return self.affine is not None and other.affine is not None and same
+
     def difference(self, other: Grid) -> str:
         """What is different, "" for one grid."""
         if self.shape != other.shape:

@@ -67,7 +67,7 @@ def test_a_channel_that_the_study_lacks_is_named(tmp_path: Path, channel: str, r
     (study,) = find(tmp_path).studies
     with pytest.raises(Exception, match=f"{reason} for the channel {channel}: pre, post_1, post_2, post_3"):
         study.read(["pre", channel])
-    with pytest.raises(ValueError, match="'late' is none of pre, post_1, sub_1"):
+    with pytest.raises(ValueError, match="'late' is none of pre, post_1, sub_1, t2"):
         study.read(["late"])
 
 
