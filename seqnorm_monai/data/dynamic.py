@@ -27,6 +27,7 @@ from seqnorm_monai.data.fault_tolerant import (
 from seqnorm_monai.data.load import LoadStudy
 from seqnorm_monai.data.tensors import to_metatensor
 from seqnorm_monai.images.dynamic import DynamicStudy, DynamicStudyError, FoundStudies, find_studies
+from seqnorm_monai.images.dynamic.study import T2
 from seqnorm_monai.images.inventory import take_inventory
 from seqnorm_monai.images.records import FileRecord, FileStatus
 from seqnorm_monai.images.rules import parse_rules
@@ -148,7 +149,7 @@ class LoadDynamicStudyd(MapTransform):
         scaled = image.pixels[:-1]
         for channel, pixels in zip(self.channels, scaled, strict=True):
             # T2 has a scale of its own
-            ends = np.percentile(pixels, self.percentiles) if channel == "t2" else (low, high)
+            ends = np.percentile(pixels, self.percentiles) if channel == T2 else (low, high)
             pixels -= 0 if channel.startswith("sub_") else np.float32(ends[0])
             pixels /= np.float32(max(ends[1] - ends[0], np.finfo(np.float32).tiny))
         return to_metatensor(replace(image, pixels=scaled))

@@ -6,16 +6,16 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from seqnorm_monai.data.fault_tolerant import PATH, STUDY, item_path
+from seqnorm_monai.data.datalists import SIDE
+from seqnorm_monai.data.dynamic import CLOCK, DECIDED
+from seqnorm_monai.data.fault_tolerant import PATH, SECONDS, STUDY, item_path
 
-# keys of items of dynamic studies, see seqnorm_monai.data.find_dynamic_studies
-_SECONDS, _CLOCK, _DECIDED, _SIDE = "seconds", "clock", "decided", "side"
-STUDY_COLUMNS = (PATH, "StudyInstanceUID", "sides", "phases", _SECONDS, _CLOCK, _DECIDED)
+STUDY_COLUMNS = (PATH, "StudyInstanceUID", "sides", "phases", SECONDS, CLOCK, DECIDED)
 
 
 def has_studies(items: Sequence[Mapping[str, Any]]) -> bool:
     """Whether there is a dynamic study among the items."""
-    return any(_DECIDED in item for item in items)
+    return any(DECIDED in item for item in items)
 
 
 def study_rows(items: Sequence[Mapping[str, Any]], relative: Callable[[str], str]) -> Iterator[list[str]]:
@@ -25,11 +25,11 @@ def study_rows(items: Sequence[Mapping[str, Any]], relative: Callable[[str], str
     """
     studies: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for item in items:
-        if _DECIDED in item:
+        if DECIDED in item:
             studies.setdefault((item_path(item), str(item.get(STUDY, ""))), []).append(item)
     for (path, uid), found in studies.items():
         first = found[0]
-        seconds = " ".join("" if value is None else f"{value:.6g}" for value in first[_SECONDS]).strip()
-        sides = " ".join(dict.fromkeys(str(item[_SIDE]) for item in found if _SIDE in item))
-        count = str(len(first[_SECONDS]))
-        yield [relative(os.fspath(path)), uid, sides, count, seconds, first[_CLOCK], first[_DECIDED]]
+        seconds = " ".join("" if value is None else f"{value:.6g}" for value in first[SECONDS]).strip()
+        sides = " ".join(dict.fromkeys(str(item[SIDE]) for item in found if SIDE in item))
+        count = str(len(first[SECONDS]))
+        yield [relative(os.fspath(path)), uid, sides, count, seconds, first[CLOCK], first[DECIDED]]

@@ -57,7 +57,7 @@ def write_collection(recipe: Recipe, root: Path, *, num_workers: int = 1) -> lis
     """Write studies, `masks/NAME.nii.gz` (1 benign, 2 malignant) and `labels.csv`; the rows of the table.
 
     The last study is sagittal and shows the left breast alone. Every study depends on the recipe's seed and its own
-    number alone: the same recipe gives the same bytes, and a longer collection begins as a shorter one but for labels.
+    number, its lesions on the number of studies too: the same recipe gives the same bytes.
     Raises ValueError for fewer than 10 studies.
     """
     if recipe.studies < 10:

@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from monai.data import MetaTensor
 from sklearn.metrics import roc_auc_score
 
 from seqnorm_monai.data import CropBreast, LoadDynamicStudyd, find_breasts
@@ -105,8 +106,6 @@ def test_size_and_brightness_do_not_give_the_label_away() -> None:
         kinds = [("malignant", "none"), ("none", "malignant"), ("malignant", "benign"), ("benign", "none")][number % 4]
         plan = plan_of(number, kinds, Recipe())
         study = generate(plan, grid_of(plan, Recipe.spacing))
-        from monai.data import MetaTensor
-
         image = MetaTensor(study.phases, affine=study.grid.affine)
         for side, kind in zip(("left", "right"), kinds, strict=True):
             pre, first, _ = crop(image, side).numpy()

@@ -31,7 +31,6 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "networks": ("attention",),
     "streaming": ("attention", "networks", "images.slides.regions", "atomic_files"),
     "evaluation": ("atomic_files",),
-    "losses": (),
     # nothing in the package needs a generated study
     "phantoms": (),
     "data": ("images", "atomic_files", "file_locks", "optional", "paths", "version"),

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 
 from seqnorm_monai.images.dynamic.candidates import Candidate
 from seqnorm_monai.images.dynamic.grids import Grid
-from seqnorm_monai.images.dynamic.study import DynamicPhase
+from seqnorm_monai.images.dynamic.study import T2, DynamicPhase
 from seqnorm_monai.images.dynamic.times import in_time
 from seqnorm_monai.images.inventory import ImageEntry
 from seqnorm_monai.images.rules import Selection
 
-# names of selections: which series are the dynamic ones, and which of them is before the contrast
+# names of selections: which series are the dynamic ones, and which of them is before the contrast; T2 is a third
 DYNAMIC, PRE = "dynamic", "pre"
-# and which of the others is the T2-weighted one
-T2 = "t2"
 # What makes an image T2-weighted, in ms: our reading; spin echoes of the breast take 60 to 120 and 3000 and more
 _T2_ECHO, _T2_REPETITION = 50.0, 1500.0
 T2_ASIDE = "T2-weighted, no phase: read where the channel t2 is asked for"

@@ -45,7 +45,7 @@ def movement(moving: Volume, fixed: Volume, spacing: tuple[float, ...], *, seed:
     """(4, 4): from a place (mm along the axes, from the first voxel) in `fixed` to the same tissue in `moving`; rigid.
 
     Mattes' mutual information (IEEE Trans. Med. Imaging 2003;22:120-128), which enhancement disturbs little, of a
-    share of the voxels, by ITK, from coarse to fine. The same input gives the same result on one thread.
+    share of the voxels, by ITK, from coarse to fine. The sample of voxels has a fixed seed.
     """
     # SWIG types warn when they are made
     with warnings.catch_warnings():
@@ -68,11 +68,7 @@ def movement(moving: Volume, fixed: Volume, spacing: tuple[float, ...], *, seed:
         method.SetShrinkFactorsPerLevel(_SHRINK)
         method.SetSmoothingSigmasPerLevel(_SMOOTH)
         method.SetMetricSamplingPercentage(_SAMPLED)
-        method.SetMetricSamplingStrategy(
-            itk.ImageRegistrationMethodv4Enums.MetricSamplingStrategy_RANDOM
-            if hasattr(itk.ImageRegistrationMethodv4Enums, "MetricSamplingStrategy_RANDOM")
-            else 2
-        )
+        method.SetMetricSamplingStrategy(itk.ImageRegistrationMethodv4Enums.MetricSamplingStrategy_RANDOM)
         method.MetricSamplingReinitializeSeed(seed)
         method.Update()
         found = np.eye(4)

@@ -18,6 +18,7 @@ from seqnorm_monai.images.inventory import ImageEntry
 from seqnorm_monai.images.sources import file_on_disk
 from seqnorm_monai.images.unpacked import UnpackedFolder
 
+# the name of the channel, and of the selection that names its series
 T2 = "t2"
 _CHANNEL = re.compile(r"pre|(post|sub)_([1-9]\d*)")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from seqnorm_monai.losses import ClassificationLoss
+from seqnorm_monai.networks.losses import ClassificationLoss
 
 
 def items(*labels: tuple[int, ...]) -> list[dict[str, np.ndarray]]:
